@@ -1,7 +1,8 @@
 """Make a module prove that it is genuine: by HMAC-SHA256 with a shared key, or by another scheme.
 
-The protocol carries a challenge and a proof; the scheme defines what is in them. :class:`SharedKey`
-is the scheme of SPEC.md, section 9. :class:`Authenticator` is the hook for others.
+The host sends a challenge and the module answers with a proof. A scheme says what they contain, and
+has a number. :class:`SharedKey` is the scheme of SPEC.md, section 9. :class:`Authenticator` is the
+protocol of all schemes.
 :class:`lenslink.Device` calls :func:`authenticate` when a session opens, or when it is asked to.
 """
 
@@ -24,13 +25,13 @@ from .deadline import Deadline
 from .errors import DeviceError, NotGenuine, StorageError, UsageError
 
 if TYPE_CHECKING:
-    # numpy comes with it, and a command's help needs none.
+    # Importing the session imports numpy, which the help of a command does not need.
     from .session import Session
 
 # Enough for a slow secure element. A module that never answers must not delay the opening further.
 _PATIENCE_S = 10.0
-_LONGEST_KEY_FILE = 4096
-_LONGEST = MAX_CONTROL - Challenge.FIXED.size
+_MAX_KEY_FILE_BYTES = 4096
+_MAX_CHALLENGE_BYTES = MAX_CONTROL - Challenge.FIXED.size
 
 
 class Authenticator(Protocol):
@@ -38,7 +39,7 @@ class Authenticator(Protocol):
 
     The driver asks the module in every session: after a detachment it may be another module.
 
-    :class:`SharedKey` is one. A scheme of a vendor has these three members too:
+    :class:`SharedKey` is an authenticator. A vendor's authenticator has the same three members:
 
     >>> import hashlib, secrets
     >>> class Vendors:
@@ -57,7 +58,7 @@ class Authenticator(Protocol):
         """The number of the scheme, below 2^16. Numbers from 0x8000 on are the vendor's."""
 
     def challenge(self) -> bytes:
-        """Return 1 to 1020 bytes for the module to prove itself by: unpredictable, never reused."""
+        """Return a challenge of 1 to 1020 bytes. Each call returns new, unpredictable bytes."""
 
     def check(self, challenge: bytes, proof: bytes, manifest: Manifest, nonce: int) -> bool:
         """Return True if *proof* is the right answer to *challenge*.
@@ -67,7 +68,7 @@ class Authenticator(Protocol):
             proof: 1 to 1020 bytes from the module.
             manifest: What the module says of itself, its serial number for example. Nothing proves
                 that it is true.
-            nonce: The number of the session.
+            nonce: The session's nonce, which is in the header of every packet.
         """
 
 
@@ -102,14 +103,14 @@ class SharedKey:
         return secrets.token_bytes(AUTH_BYTES)
 
     def check(self, challenge: bytes, proof: bytes, manifest: Manifest, nonce: int) -> bool:
-        """Return True if *proof* is the module's. The time that this takes says nothing."""
+        """Return True if *proof* is right. The comparison takes the same time for every proof."""
         firmware = manifest.firmware
         expected = make_proof(self._key, challenge, nonce, manifest.serial, firmware)
         return hmac.compare_digest(expected, proof)
 
 
 def read_key_file(path: str | os.PathLike[str]) -> bytes:
-    """Return the key in a file: 64 hexadecimal digits. White space around them does not count.
+    """Return the key in a file: 64 hexadecimal digits, with any white space around them.
 
     >>> from pathlib import Path
     >>> _ = Path("module.key").write_text("00" * 32 + "\\n")
@@ -123,7 +124,7 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
     name = Path(path)
     try:
         with name.open("rb") as file:
-            text = file.read(_LONGEST_KEY_FILE)
+            text = file.read(_MAX_KEY_FILE_BYTES)
     except OSError as error:
         raise StorageError(f"{name}: {error.strerror or error}") from None
     try:
@@ -135,9 +136,11 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
     return key
 
 
-def choose_authenticator(key: Authenticator | bytes) -> Authenticator:
-    """Return the scheme of a key, or the scheme that is given."""
-    return SharedKey(key) if isinstance(key, bytes) else key
+def make_authenticator(key_or_authenticator: Authenticator | bytes) -> Authenticator:
+    """Return a :class:`SharedKey` of a key. Return an authenticator unchanged."""
+    if isinstance(key_or_authenticator, bytes):
+        return SharedKey(key_or_authenticator)
+    return key_or_authenticator
 
 
 def authenticate(
@@ -162,8 +165,10 @@ def authenticate(
     check_type("the authenticator's scheme", scheme, int, "a whole number")
     if not 0 <= scheme <= 0xFFFF:
         raise UsageError(f"a scheme of authentication is 0 to 65535, not {scheme}")
-    if not 1 <= len(challenge) <= _LONGEST:
-        raise UsageError(f"a challenge has 1 to {_LONGEST} bytes, this one {len(challenge)}")
+    if not 1 <= len(challenge) <= _MAX_CHALLENGE_BYTES:
+        raise UsageError(
+            f"a challenge has 1 to {_MAX_CHALLENGE_BYTES} bytes, this one {len(challenge)}"
+        )
     patience = Deadline(min(_PATIENCE_S, deadline.remaining()), "authenticating the module")
     try:
         answer = session.call(Challenge(scheme, challenge), Proof, patience)

@@ -46,7 +46,7 @@ from lenslink_protocol.messages import (
 )
 
 from .arguments import check_callable, check_timeout, check_type, check_whole_number
-from .authentication import Authenticator, authenticate, choose_authenticator
+from .authentication import Authenticator, authenticate, make_authenticator
 from .connection import ModuleConnection, Wrap
 from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
@@ -188,7 +188,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         """
         self.url = check_type("url", url, str, "a URL, or None")
         self._timeout = check_timeout(timeout)
-        self._authenticator = None if authenticate is None else choose_authenticator(authenticate)
+        self._authenticator = None if authenticate is None else make_authenticator(authenticate)
         self._ring = ring
         deadline = opening or Deadline(timeout, f"opening {url}")
         self._connection = ModuleConnection(url, deadline, wrap)
@@ -378,7 +378,7 @@ class Device(ThreadGuarded, ClosesOnExit):
             UsageError: The key does not have 32 bytes.
             Timeout: The module does not answer.
         """
-        authenticator = choose_authenticator(key)
+        authenticator = make_authenticator(key)
         deadline = self._deadline(timeout, "authenticating the module")
         module = self._opened
         authenticate(self._session, module.session_info, module.manifest, authenticator, deadline)
@@ -1088,7 +1088,7 @@ class Device(ThreadGuarded, ClosesOnExit):
             assembly = self._session.take_frame(stream, deadline, number, service)
             if assembly is None:
                 continue
-            if assembly.start is None or assembly.start.timestamp_us >= oldest_us:
+            if assembly.frame_start is None or assembly.frame_start.timestamp_us >= oldest_us:
                 return self._builder.build_frame(assembly, self._session, self._opened)
             _log.debug("dropped frame %d: it was begun before the call", assembly.number)
             self._session.pool.release(assembly.buffer)

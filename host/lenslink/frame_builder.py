@@ -30,10 +30,10 @@ class FrameBuilder:
 
         Releasing the frame returns its memory to the pool of *session*.
         """
-        start = assembly.start
+        start = assembly.frame_start
         if start is None:
             raise ProtocolError("the module sent a frame without its FrameStart")
-        is_complete = assembly.is_complete
+        is_complete = assembly.is_intact
         missing = assembly.missing_ranges
         if is_complete:
             self.complete_count += 1
@@ -41,7 +41,7 @@ class FrameBuilder:
             self.incomplete_count += 1
         mode = description.modes.get(start.mode)
         pool, buffer = session.pool, assembly.buffer
-        energy_uj = 0 if assembly.end is None else assembly.end.energy_uj
+        energy_uj = 0 if assembly.frame_end is None else assembly.frame_end.energy_uj
         reported = FrameMetadata.from_start(
             assembly.stream, assembly.number, start, session.find_time(assembly), energy_uj
         )

@@ -166,12 +166,12 @@ class Session:
 
         It is unknown without the frame's FrameStart.
         """
-        if assembly.time is None:
-            start = assembly.start
+        if assembly.frame_time is None:
+            start = assembly.frame_start
             if start is None:
                 return FrameTime()
-            assembly.time = self.clock.find_frame_time(start.timestamp_us, start.exposure_us)
-        return assembly.time
+            assembly.frame_time = self.clock.find_frame_time(start.timestamp_us, start.exposure_us)
+        return assembly.frame_time
 
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
@@ -258,7 +258,9 @@ class Session:
     def has_frame(self, stream: int, request_id: int) -> bool:
         """Return True if a frame of a request has arrived and was not taken."""
         return any(
-            each.stream == stream and each.start is not None and each.start.request == request_id
+            each.stream == stream
+            and each.frame_start is not None
+            and each.frame_start.request == request_id
             for each in self.frames.finished_frames
         )
 
@@ -279,7 +281,7 @@ class Session:
 
         def find() -> Assembly | None:
             for each in [each for each in finished if each.stream == stream]:
-                if each.start is not None and each.start.request == request_id:
+                if each.frame_start is not None and each.frame_start.request == request_id:
                     return each
                 _log.debug("dropped frame %d: it is not of request %d", each.number, request_id)
                 finished.remove(each)

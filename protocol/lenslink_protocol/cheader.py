@@ -16,13 +16,14 @@ from .structs import ENTRIES, MAGIC, MESSAGES, PARTS, Header, Setting
 _C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 
 _HEAD = """\
-/* Constants and layouts of the LensLink protocol, for C11 and C++11.
+/* Constants and structures of the LensLink protocol, for C11 and C++11.
  *
  * {notice}
  *
- * The structure of a message is its fixed part. Its tail, if it has one, begins `size` bytes after
- * the beginning. `size` may be larger than the structure: a newer minor version appends fields.
- * Check both CRCs, the length and `size` before you read a payload.
+ * The structure of a message is the fixed part of its payload. The field `size` is the number of
+ * bytes of that part, and a tail begins behind them. `size` may be larger than the structure: a
+ * newer minor version appends fields. Check both CRCs, the length and `size` before you read a
+ * payload.
  */
 #ifndef LENSLINK_H
 #define LENSLINK_H
@@ -75,26 +76,26 @@ def make_c_header(notice: str) -> str:
         # An enumerator of C is an int, which cannot hold these values.
         lines += [f"#define {prefix}{m.name} 0x{m.value:02X}u" for m in members if m.value >> 31]
     lines += ["", "#pragma pack(push, 1)"]
-    layouts = [
+    structures = [
         ("header", "begins every packet", Header),
         ("setting", "an entry of a settings list", Setting),
     ]
-    layouts += [
+    structures += [
         (to_snake_case(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES
     ]
-    layouts += [
+    structures += [
         (to_snake_case(e.name), f"manifest entry 0x{e.key:04X}: {e.doc}", e.struct)
         for e in ENTRIES
         if e.struct is not None
     ]
-    layouts += [(to_snake_case(p.name), f"calibration: {p.doc}", p.struct) for p in PARTS]
+    structures += [(to_snake_case(p.name), f"calibration: {p.doc}", p.struct) for p in PARTS]
     asserts = []
-    for name, doc, layout in layouts:
-        parts = list_fields(layout)
+    for name, doc, structure in structures:
+        fields = list_fields(structure)
         lines += ["", f"/* {doc} */", f"struct lenslink_{name} {{"]
-        lines += [f"    {_declare_member(field)}" for field in parts]
+        lines += [f"    {_declare_member(field)}" for field in fields]
         lines += ["};"]
-        asserts += _make_asserts(name, parts)
+        asserts.append(_make_assert(name, fields))
     lines += ["", "#pragma pack(pop)", "", *asserts, "", "#endif"]
     return "\n".join(lines) + "\n"
 
@@ -107,8 +108,8 @@ def _declare_member(field: Field) -> str:
     return f"{kind} {field.name}{count}; /* {field.doc} */"
 
 
-def _make_asserts(name: str, layout: list[Field]) -> list[str]:
-    """Return an assertion of the size, which shows that no member is padded."""
-    size = sum(field.size for field in layout)
-    text = f'"{name}: {get_format(layout)}"'
-    return [f"LENSLINK_ASSERT(sizeof(struct lenslink_{name}) == {size}, {text});"]
+def _make_assert(name: str, fields: list[Field]) -> str:
+    """Return an assertion of a structure's size, which shows that no member is padded."""
+    size = sum(field.size for field in fields)
+    text = f'"{name}: {get_format(fields)}"'
+    return f"LENSLINK_ASSERT(sizeof(struct lenslink_{name}) == {size}, {text});"

@@ -1,10 +1,11 @@
-/* Constants and layouts of the LensLink protocol, for C11 and C++11.
+/* Constants and structures of the LensLink protocol, for C11 and C++11.
  *
  * Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
  *
- * The structure of a message is its fixed part. Its tail, if it has one, begins `size` bytes after
- * the beginning. `size` may be larger than the structure: a newer minor version appends fields.
- * Check both CRCs, the length and `size` before you read a payload.
+ * The structure of a message is the fixed part of its payload. The field `size` is the number of
+ * bytes of that part, and a tail begins behind them. `size` may be larger than the structure: a
+ * newer minor version appends fields. Check both CRCs, the length and `size` before you read a
+ * payload.
  */
 #ifndef LENSLINK_H
 #define LENSLINK_H

@@ -145,10 +145,10 @@ class FrameSink(Protocol):
         """Use the module's answer to a Resend."""
 
     def on_round_trip(self, seconds: float) -> None:
-        """Learn how long the module takes to answer, at least: less than was known before."""
+        """Record a round trip in seconds, shorter than every earlier one."""
 
-    def find_missing(self, now: float) -> list[MissingParts]:
-        """Return what is known to be lost and is to be requested now. Count the attempt."""
+    def request_missing(self, now: float) -> list[MissingParts]:
+        """Return the lost parts that the link is to request now, and record the request."""
 
     def expire_frames(self, now: float) -> None:
         """Finish the frames that have received nothing for too long."""
@@ -507,7 +507,7 @@ class Link:
         # A line that stands still loses nothing, so nothing is requested or given up meanwhile.
         # Without the second condition short stalls would use up the attempts.
         if self._liveness.is_flowing(now) and self.session.capabilities & _RESEND:
-            for missing in self._frames.find_missing(now):
+            for missing in self._frames.request_missing(now):
                 self._request_resend(missing)
                 self._liveness.last_resend = now
 

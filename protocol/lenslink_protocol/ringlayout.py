@@ -123,7 +123,7 @@ class Asleep(enum.IntEnum):
     AWAKE = 0
     FRAME = 1
     """The start or the end of a frame."""
-    STRIP = 2
+    ROWS = 2
     """New rows as well."""
 
 

@@ -76,7 +76,7 @@ def begin(ring: FrameRing, stream: int = 0) -> Slot | None:
     """Begin a frame in poisoned memory; return None if the frame was dropped."""
     slot = ring.take(SIZE)
     if slot is None:
-        ring.drop(stream)
+        ring.count_dropped(stream)
         return None
     slot.memory[:] = POISON
     slot.begin(stream)

@@ -16,7 +16,7 @@ REPLY = HelloReply(VERSION, 1, 0, int(CAPABILITIES), MAX_CONTROL, 10, 1, 5)
 
 
 class Frames:
-    """A frame sink that records each call. ``lost`` is what :meth:`find_missing` returns next."""
+    """A frame sink that records each call. :meth:`request_missing` returns ``lost`` once."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -59,7 +59,7 @@ class Frames:
     def on_round_trip(self, seconds):
         self.round_trip_s = seconds
 
-    def find_missing(self, now):
+    def request_missing(self, now):
         lost, self.lost = self.lost, []
         return lost
 

@@ -227,4 +227,6 @@ TRY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4)
 
 def asked(harness: _Harness, now: float):
     """What the reassembly asks for at that time, as (frame, flags, rectangles)."""
-    return [(each.frame, each.flags, each.rectangles) for each in harness.frames.find_missing(now)]
+    return [
+        (each.frame, each.flags, each.rectangles) for each in harness.frames.request_missing(now)
+    ]

@@ -66,7 +66,7 @@ def lap():
         transport._on_transfer_end(lane.address, 0, 16424)
         transport._on_transfer_end(lane.address, 0, 16384)
         transport._on_transfer_end(lane.address, 0, 0)
-        lane.settle(link)
+        lane.return_tiles(link)
 
 
 def heard():

@@ -116,7 +116,9 @@ class Host:
             shown = each.buffer.copy()
             for start, end in gaps:
                 shown[start:end] = 0
-            frames.append((each.stream, each.number, gaps, each.start, each.end, shown.tobytes()))
+            frames.append(
+                (each.stream, each.number, gaps, each.frame_start, each.frame_end, shown.tobytes())
+            )
         # How often noise was counted depends on how the bytes were cut.
         discards = {cause: n for cause, n in self.discards.items() if cause != DiscardReason.NOISE}
         under_way = [

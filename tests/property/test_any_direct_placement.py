@@ -306,7 +306,7 @@ def test_a_tile_at_the_wrong_address_is_copied_to_its_place():
     frame.return_slot()
     host.read()
     [assembly] = host.frames.finished_frames
-    assert assembly.is_complete
+    assert assembly.is_intact
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert not host.discards
 
@@ -325,7 +325,7 @@ def test_a_damaged_repeat_does_not_damage_the_frame():
         module.send(number, data)
     host.read()
     [assembly] = host.frames.finished_frames
-    assert assembly.is_complete
+    assert assembly.is_intact
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert host.direct_tiles == HEIGHT
     assert host.discards[DiscardReason.PAYLOAD_CRC] == 1

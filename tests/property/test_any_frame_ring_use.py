@@ -226,7 +226,7 @@ class Interleaving(RuleBasedStateMachine):
             else:
                 # When a process dies, the kernel releases its lock, and its entry stays.
                 reader = party.reader
-                segment.unlock(reader._ring.descriptor, 8 * reader._entry)
+                segment.unlock(reader._ring.descriptor, 8 * reader._entry_word)
                 reader._ring.is_closed = True
 
     @invariant()

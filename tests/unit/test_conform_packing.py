@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lenslink_hil.conformance.broken_variety import LosesAPixelOfMipi
+from lenslink_hil.conformance.broken_module_packing import LosesAPixelOfMipi
 from lenslink_hil.conformance.pixel_rules import find_spare_bits
 from lenslink_hil.conformance.plain_module import HEIGHT, WIDTH, PlainModule
 from lenslink_hil.conformance.verdicts import FAILED, PASSED, find_cases, run_module_case

@@ -17,8 +17,8 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, NotFound
 from lenslink.transports.base import Reading
 from lenslink_hil.conformance import live, report
-from lenslink_hil.conformance.broken_frames import NoColors, OddMode, TotalOfThePiece
-from lenslink_hil.conformance.broken_requests import SilentRefusals
+from lenslink_hil.conformance.broken_module_manifest import NoColors, OddMode, TotalOfThePiece
+from lenslink_hil.conformance.broken_module_requests import SilentRefusals
 from lenslink_hil.conformance.cases import Case
 from lenslink_hil.conformance.host_peer import HostPeer
 from lenslink_hil.conformance.plain_module import Item, PlainModule

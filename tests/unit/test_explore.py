@@ -256,7 +256,7 @@ def the_payload_is_not_checked(patch: pytest.MonkeyPatch) -> None:
 
 @bug(SINGLE, "still holds the rest|no way to a good end")
 def nothing_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reassembly, "find_missing", lambda self, now: [])
+    patch.setattr(Reassembly, "request_missing", lambda self, now: [])
 
 
 @bug(SINGLE, "no way to a good end")

@@ -63,7 +63,7 @@ def die(party: FrameRing | FrameRingReader) -> None:
         party._is_closed = True
     else:
         ring = party._ring
-        segment.unlock(ring.descriptor, 8 * party._entry)
+        segment.unlock(ring.descriptor, 8 * party._entry_word)
         os.close(ring.descriptor)
         ring.is_closed = True
 
@@ -391,7 +391,7 @@ def test_a_reader_that_pins_a_slot_too_late_gets_no_frame(monkeypatch):
 def test_the_writer_wakes_a_reader_that_falls_asleep_during_the_notification(monkeypatch):
     """The writer looks for sleepers after it has counted the doorbell up."""
     # Nothing else would wake it within the time limit.
-    monkeypatch.setattr(mapped_ring, "_LOOK_S", 60.0)
+    monkeypatch.setattr(mapped_ring, "_MAX_SLEEP_S", 60.0)
     with small_ring() as ring, FrameRingReader(ring.name) as reader:
         look = reader._ring.is_over
 

@@ -71,9 +71,13 @@ class Run:
 
 def lacking(frame: Assembly) -> list[tuple[int, int, int, int]]:
     """Places of the tiles that did not come; a tile is whole rows."""
-    rows = frame.plan.tile_bytes // frame.plan.stride
+    rows = frame.configuration.tile_bytes // frame.configuration.stride
     gaps = frame.received_ranges.find_gaps(0, frame.received_ranges.size)
-    tops = {at // frame.plan.stride for gap in gaps for at in range(*gap, rows * frame.plan.stride)}
+    tops = {
+        at // frame.configuration.stride
+        for gap in gaps
+        for at in range(*gap, rows * frame.configuration.stride)
+    }
     return [(0, top, WIDTH, min(rows, HEIGHT - top)) for top in sorted(tops)]
 
 

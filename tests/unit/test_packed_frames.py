@@ -203,7 +203,7 @@ def test_missing_packed_tiles_are_requested_in_pixels(form, width):
     bench.tile((2 * group, 4, width - 2 * group, 1))
     bench.tile((0, 5, width, 3))
     bench.end()
-    (missing,) = bench.frames.find_missing(RESEND_RETRY_MS)
+    (missing,) = bench.frames.request_missing(RESEND_RETRY_MS)
     first = width - group - width % group
     wanted = [(0, 0, width, 2), (first, 2, width - first, 1), (group, 4, group, 1)]
     assert list(missing.rectangles) == wanted

@@ -52,7 +52,7 @@ def test_the_noise_does_not_change_where_poisson_becomes_gauss():
             mean / 0.62 * 1e3, SIZE, (0, SIZE[1]), exposure_us=1000, gain_milli=8000
         )
         frames = [sensor.read_out(exposure, each, SIZE, 0).astype(float) for each in (1, 2)]
-        change = (frames[1] - frames[0])[0::2, 1::2] / sensor.get_gain(8000)
+        change = (frames[1] - frames[0])[0::2, 1::2] / sensor.get_dn_per_electron(8000)
         read = sensor.get_read_noise(8000) ** 2 + sensor.constants.row_noise**2
         noise.append((change.var() / 2 - read) / mean)
     assert noise == pytest.approx([1, 1], abs=0.03)

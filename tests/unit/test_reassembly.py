@@ -47,7 +47,7 @@ def test_a_whole_frame():
     assert assembly.received_ranges.is_complete
     assert assembly.missing_ranges == ()
     assert (assembly.unpack_pixels() == picture(1)).all()
-    assert (assembly.start, assembly.end) == (START, end_of())
+    assert (assembly.frame_start, assembly.frame_end) == (START, end_of())
     assert harness.frames.counters.tile_bytes == SIZE
     assert not harness.discards
 
@@ -242,7 +242,7 @@ def test_a_crop_up_to_the_modes_last_pixel_is_used(crop):
     harness.frames.mode_sizes[START.mode] = MODE_SIZE
     harness.start(message=replace(START, crop_x=crop[0], crop_y=crop[1]))
     assert not harness.discards
-    start = harness.frames._open[1].start
+    start = harness.frames._open[1].frame_start
     assert start is not None
     assert (start.crop_x, start.crop_y) == crop
 
@@ -296,7 +296,7 @@ def test_a_bad_frame_start_drops_no_frame_of_another_stream():
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
-    assert harness.only().is_complete
+    assert harness.only().is_intact
 
 
 def test_a_bad_frame_start_drops_no_frame_that_has_a_good_one():
@@ -306,7 +306,7 @@ def test_a_bad_frame_start_drops_no_frame_that_has_a_good_one():
     for place in STRIPS:
         harness.tile(place)
     harness.end()
-    assert harness.only().is_complete
+    assert harness.only().is_intact
 
 
 def test_a_dropped_frame_is_finished_for_all_who_hold_it():
@@ -392,7 +392,7 @@ def test_a_second_frame_start_is_discarded():
     harness.tile(STRIPS[0])
     harness.start(message=replace(START, gain_milli=77))
     assert harness.discards == {DiscardReason.DUPLICATE: 1}
-    assert harness.frames._open[1].start == START
+    assert harness.frames._open[1].frame_start == START
     assert harness.frames._open[1].received_ranges.count == 2 * STRIDE
 
 
@@ -452,7 +452,7 @@ def test_a_new_frame_finishes_the_frame_before_it():
     harness.tile(STRIPS[0], 1)
     harness.start(2)
     assert harness.numbers() == [1]
-    assert harness.only().end is None
+    assert harness.only().frame_end is None
 
 
 def test_a_new_frame_of_another_stream_finishes_nothing():
@@ -534,7 +534,7 @@ def test_a_frame_whose_sensor_failed_is_handed_on():
     harness.start()
     harness.tile(STRIPS[0])
     harness.end(message=end_of(EndStatus.SENSOR))
-    assert harness.only().end == end_of(EndStatus.SENSOR)
+    assert harness.only().frame_end == end_of(EndStatus.SENSOR)
 
 
 def test_a_frame_without_its_frame_start_is_dropped():
@@ -822,16 +822,16 @@ def test_any_packet_of_a_frame_restarts_its_timer():
     harness = Harness(resend=True)
     harness.start(now=1.0)
     assembly = harness.frames._open[1]
-    assert assembly.timer.last_packet == 1.0
+    assert assembly.timer.last_packet_time == 1.0
     harness.tile(STRIPS[0], now=2.0)
-    assert assembly.timer.last_packet == 2.0
+    assert assembly.timer.last_packet_time == 2.0
     harness.tile(STRIPS[0], now=3.0)
-    assert assembly.timer.last_packet == 3.0
+    assert assembly.timer.last_packet_time == 3.0
     harness.end(now=4.0)
-    assert assembly.timer.last_packet == 4.0
+    assert assembly.timer.last_packet_time == 4.0
     harness.tile(STRIPS[0], 2, now=5.0)
     harness.start(2, now=6.0)
-    assert harness.frames._open[2].timer.last_packet == 6.0
+    assert harness.frames._open[2].timer.last_packet_time == 6.0
 
 
 def test_a_new_reservation_ends_the_one_before_it():

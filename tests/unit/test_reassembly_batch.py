@@ -253,7 +253,7 @@ def test_many_tiles_restart_the_timer_and_the_tries():
         assert asked(harness, now)
         now += wait
     fill(harness, assembly, [(2 * STRIP, 3 * STRIP)], 2 * STRIP, now)
-    assert assembly.timer.last_packet == now
+    assert assembly.timer.last_packet_time == now
     for wait in TRY_WAITS_S:
         assert asked(harness, now)
         now += wait
@@ -291,11 +291,11 @@ def test_a_frame_is_complete_if_all_bytes_arrived_and_its_readout_succeeded(stat
     assembly = opened(harness)
     for place in STRIPS[1:]:
         harness.tile(place)
-    assert assembly.is_complete is False
+    assert assembly.is_intact is False
     harness.tile(STRIPS[0])
     if status is not None:
         harness.end(message=end_of(status))
-    assert assembly.is_complete is complete
+    assert assembly.is_intact is complete
 
 
 def test_rows_are_the_frames_own_memory_row_by_row():

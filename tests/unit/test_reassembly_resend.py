@@ -319,7 +319,7 @@ def test_an_answer_that_takes_400_ms_arrives_before_the_tries_run_out():
     harness.strip(0, now=0.4, flags=Flag.RESENT)
     harness.strip(2, now=0.4, flags=Flag.RESENT)
     harness.end(now=0.4)
-    assert harness.only().is_complete
+    assert harness.only().is_intact
 
 
 def test_what_is_on_its_way_is_not_requested_again():
@@ -399,7 +399,7 @@ def test_frame_numbers_wrap(lanes, resend):
     for number in numbers:
         harness.whole(number)
     assert harness.numbers()[-4:] == numbers[-4:]
-    assert all(each.is_complete for each in harness.finished)
+    assert all(each.is_intact for each in harness.finished)
     assert not harness.discards
     # The numbers before are late as ever.
     harness.start(0xFFFFFFFF)
@@ -531,7 +531,7 @@ def test_a_frame_of_which_nothing_is_held_is_finished_without_its_end():
     harness.start()
     harness.tile(STRIPS[0])
     harness.resent(FrameState.ENDED, (0, 2, WIDTH, 6))
-    assert harness.only().end is None
+    assert harness.only().frame_end is None
     assert harness.pool.out == 1
 
 
@@ -654,8 +654,8 @@ def test_one_of_several_lanes_may_lag_before_its_tiles_are_requested(lanes, aske
     harness = Harness(resend=True, lanes=lanes)
     harness.start()
     harness.tile(STRIPS[0])
-    assert not harness.frames.find_missing(asked_s - 0.001)
-    [missing] = harness.frames.find_missing(asked_s + 0.001)
+    assert not harness.frames.request_missing(asked_s - 0.001)
+    [missing] = harness.frames.request_missing(asked_s + 0.001)
     assert missing.rectangles == ((0, 2, WIDTH, HEIGHT - 2),)
 
 

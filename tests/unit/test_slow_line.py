@@ -89,7 +89,7 @@ class SerialHarness(VirtualLinks):
 
 
 def assert_whole(frame: Assembly, mode: int) -> None:
-    assert frame.is_complete, frame.missing_ranges
+    assert frame.is_intact, frame.missing_ranges
     assert frame.buffer.tobytes() == picture(frame.number, mode)
 
 

@@ -30,7 +30,7 @@ class Machine:
 
     # Where the device's address is visible; see ``transports.usb``. Chips on which nothing goes
     # wrong need no check.
-    usb_address_byte = usb.ALWAYS
+    usb_address_byte = usb.ALWAYS_ADDRESSED
 
     def __init__(self, configuration, ports):
         self._configuration = configuration

@@ -4,11 +4,11 @@ TinyUSB's driver of the port sends 64 bytes at a time, and its write() waits for
 ``machine.USBDevice`` takes transfers for any endpoint, for this one too. So one packet is in flight
 while the next is computed. The rules of ``transports.usb`` hold, and these:
 
-- Only the driver hears that a transfer has ended, and it adds an empty packet where one has to
-  follow. Python tries the next transfer, and a busy endpoint refuses it. This works for packets
+- Only the driver gets the callback at a transfer's end. It adds an empty packet where one has to
+  follow. Python offers the next transfer, and a busy endpoint refuses it. This works for packets
   that need one transfer, as a board's tiles do.
-- Python does not hear that the host has opened the port. But only a host that has opened it can
-  have asked for what is to be sent.
+- Python gets no callback when the host opens the port. But the link has packets to send only after
+  a host has opened the port and sent a request.
 """
 
 from . import socket_stream, usb
@@ -21,7 +21,7 @@ class CdcTransport(socket_stream.StreamTransport):
     ``lensfw.main`` call this class.
     """
 
-    def __init__(self, stream, clock, usbd, serial, address_byte=usb.ALWAYS):
+    def __init__(self, stream, clock, usbd, serial, address_byte=usb.ALWAYS_ADDRESSED):
         super().__init__(stream, clock)
         self._usbd = usbd
         self._strings = (None, None, None, serial)
@@ -50,8 +50,8 @@ class CdcTransport(socket_stream.StreamTransport):
         if self._was_reset:
             self._drop_all(link)
         lane.poll()
-        # First, for the reason that UsbTransport.receive() gives.
-        lane.settle(link)
+        # Return the sent tiles before the link reads requests: UsbTransport.receive() says why.
+        lane.return_tiles(link)
         is_alive = super().receive(link, now)
         lane.poll()
         return is_alive
@@ -62,23 +62,23 @@ class CdcTransport(socket_stream.StreamTransport):
         if not lane.is_open:
             lane.is_open = link.has_packets() and not self._was_reset
         lane.poll()
-        lane.settle(link)
+        lane.return_tiles(link)
         lane.resume()
-        moved = False
+        was_queued = False
         while lane.has_space() and lane.take(link, 0):
-            moved = True
-        if moved:
-            # A short packet that was in flight has ended by now.
+            was_queued = True
+        if was_queued:
+            # Meanwhile a short packet that was in flight may have ended. Send the next one.
             lane.poll()
-        return moved
+        return was_queued
 
     def _drop_all(self, link):
-        """Drop all packets and bytes of the host before the bus reset, and end its session."""
+        """Drop all bytes and packets from before the bus reset, and end the host's session."""
         self._was_reset = False
         lane = self._lane
         lane.stop(False)
         lane.drop()
-        lane.settle(link)
+        lane.return_tiles(link)
         while self._stream.readinto(link.receiver.get_space()):
             pass
         link.end_session()

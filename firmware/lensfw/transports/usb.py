@@ -9,17 +9,18 @@ lane. The main loop (``lensfw.board``, ``lensfw.main``) calls :meth:`UsbTranspor
 - A length has 16 bits and is not checked: 65,536 would become 0.
 - After a bus reset, and after a halt, no callback comes for the transfer that was in flight.
 - No transfer may start between a bus reset and its callback. On an RP2040 TinyUSB would panic,
-  because the endpoint does not exist any more. *address_byte* shows the reset before the callback:
-  a buffer and an index in it. The lower seven bits of that byte are the device's address. They are
-  0 from a bus reset until the host gives the board an address.
+  because the endpoint does not exist any more. *address_byte* is a buffer and the index of one byte
+  in it. The lower seven bits of that byte are the device's address. They are 0 from a bus reset
+  until the host gives the board an address. So they show a reset before its callback runs.
 - If the host halts an endpoint during a transfer, TinyUSB may keep the endpoint busy for ever.
   Only a bus reset helps. The board then disconnects and re-enumerates to get one.
 - The controller adds no zero-length packet. If a link packet fills its last USB packet and no
   other packet follows, the lane sends an empty transfer, so that the host's read ends.
 
 Concurrency: callbacks run in the scheduler, between any two bytecodes of the main loop. They only
-change this module's state and start the next transfer. The main loop does the rest. In steady
-state neither allocates memory.
+change this module's state and start the next transfer. The main loop does the rest. Callbacks and
+main loop allocate no memory for a packet that fits into one transfer. A longer packet needs a
+memoryview for each of its transfers.
 """
 
 import struct
@@ -40,18 +41,19 @@ _TRANSFER = wire.USB_TRANSFER
 _STUCK_MS = const(250)
 # The most packets that a lane queues, the one in flight included.
 _MAX_QUEUE = const(8)
-# The address byte for a controller on which a transfer may start at any time.
-ALWAYS = (b"\x01", 0)
+# An address_byte that always shows an address: a transfer may start at any time.
+ALWAYS_ADDRESSED = (b"\x01", 0)
 _ADDRESS = const(0x7F)
 _DEVICE = "<BBHBBBBHHHBBBB"
 _MISCELLANEOUS = (0xEF, 2, 1)  # a device of several functions
 
-# Endpoint.state
+# Endpoint.state. Inbound uses _IDLE and _LAST only.
 _IDLE = const(0)
 _PART = const(1)
 _LAST = const(2)
 _ZERO = const(3)
-# Endpoint.fault; a value of 0 or more is the time of the first refusal, in ms.
+# Endpoint.fault. A value of 0 or more is a third state, _REFUSED in the table: one number, because
+# a field of its own would cost RAM. The value is the time of the first refusal, in ms.
 _NO_FAULT = const(-2)
 _HALTED = const(-1)
 
@@ -78,8 +80,8 @@ class Endpoint:
     fault          event                                       next fault
     =============  ==========================================  =============
     _NO_FAULT      the host halts it during a transfer         _HALTED
-    _HALTED        a transfer is refused                       time in ms
-    time in ms     the host halts or clears it                 _HALTED
+    _HALTED        a transfer is refused                       _REFUSED
+    _REFUSED       the host halts or clears it                 _HALTED
     any            a transfer is accepted, or the bus resets   _NO_FAULT
     =============  ==========================================  =============
     """
@@ -127,50 +129,54 @@ class Endpoint:
 class Lane(Endpoint):
     """A bulk IN endpoint and its queue of packets. The first packet is the one in flight.
 
-    One tile may wait behind the first packet. Control packets may wait before and after that tile.
-    A short packet is gone
-    before the main loop can bring the next one, so a queue of one would leave the bus idle.
+    The queue holds more than one packet: the controller sends a short packet faster than the main
+    loop queues the next one, and the bus would be idle meanwhile. Behind the packet in flight the
+    queue holds one tile at most, and control packets before and after that tile.
 
-    ======  ==========================  =========================================  ==========
-    state   in flight                   event                                      next state
-    ======  ==========================  =========================================  ==========
-    _IDLE   nothing                     a packet is queued, it needs one transfer  _LAST
-    _IDLE   nothing                     a packet is queued, it needs more          _PART
-    _PART   a part of the first packet  ends, one transfer is left                 _LAST
-    _PART   a part of the first packet  ends, more are left                        _PART
-    _LAST   its last transfer           ends, another packet waits                 _LAST/_PART
-    _LAST   its last transfer           ends with a full USB packet, none waits    _ZERO
-    _LAST   its last transfer           ends otherwise, none waits                 _IDLE
-    _ZERO   an empty transfer           ends; waiting packets start as from _IDLE  _IDLE
-    any     any                         refused, halted, cleared, or bus reset     _IDLE
-    ======  ==========================  =========================================  ==========
+    ======  ============================  ==========================================  ==========
+    state   transfer in flight            event                                       next state
+    ======  ============================  ==========================================  ==========
+    _IDLE   none                          a packet is queued that fits one transfer   _LAST
+    _IDLE   none                          a longer packet is queued                   _PART
+    _PART   a part of the first packet    it ends, the packet needs one more          _LAST
+    _PART   a part of the first packet    it ends, the packet needs several more      _PART
+    _PART   a part of the first packet    it fails: the packet is dropped             as _LAST
+    _LAST   the end of the first packet   it ends or fails, another packet waits      _LAST/_PART
+    _LAST   the end of the first packet   it fills its last USB packet, none waits    _ZERO
+    _LAST   the end of the first packet   it ends otherwise, none waits               _IDLE
+    _ZERO   an empty transfer             it ends, no packet waits                    _IDLE
+    _ZERO   an empty transfer             it ends, a packet waits                     _LAST/_PART
+    any     any                           refused, halted, cleared, or bus reset      _IDLE
+    ======  ============================  ==========================================  ==========
 
-    After a halt, a clear or a reset ``is_lost`` is True. No transfer starts until the main loop
-    has called :meth:`drop`.
+    A packet whose transfer failed counts as sent: the host requests again what it did not get.
+    After a halt, a clear or a reset no callback comes for the transfer in flight, so the board
+    cannot know which packets arrived. ``is_queue_lost`` is then True, and no transfer starts until
+    the main loop has called :meth:`drop`.
     """
 
-    def __init__(self, usbd, address, packet_bytes, address_byte=ALWAYS):
+    def __init__(self, usbd, address, packet_bytes, address_byte=ALWAYS_ADDRESSED):
         super().__init__(usbd, address, address_byte)
         self._packet_bytes = packet_bytes
-        self.is_lost = False
-        # Tiles that were sent, until settle() returns them to the link.
+        self.is_queue_lost = False
+        # Tiles that were sent, until return_tiles() returns them to the link.
         self.sent_tiles = []
         # Each (packet, tile), as link.take_packet() returns it.
         self._queue = []
-        # Tiles that were queued and not settled yet.
-        self._tiles = 0
-        # Bytes of the first packet that were sent, the transfer in flight included.
-        self._sent = 0
+        # The number of tiles in _queue and in sent_tiles.
+        self._tile_count = 0
+        # The number of bytes of the first packet that were sent, with the transfer in flight.
+        self._sent_bytes = 0
 
     def has_space(self, most=1):
         """Return True if another packet may be queued.
 
-        *most*, 0 or 1, is the number of tiles that may already be pending. With 0 the queue has
-        to be empty.
+        *most* is 0 or 1. With 0 the queue has to be empty. With 1 the queue may hold one tile, and
+        _MAX_QUEUE - 1 packets.
         """
         return (
             self.is_open
-            and self._tiles - len(self.sent_tiles) <= most
+            and self._tile_count - len(self.sent_tiles) <= most
             and len(self._queue) < (_MAX_QUEUE if most else 1)
         )
 
@@ -187,7 +193,7 @@ class Lane(Endpoint):
     def queue(self, item):
         """Queue a packet, and send it at once if the lane is idle. Call only if has_space()."""
         if item[1] is not None:
-            self._tiles += 1
+            self._tile_count += 1
         self._queue.append(item)
         if self.state == _IDLE:
             self._start_next(False)
@@ -198,9 +204,10 @@ class Lane(Endpoint):
             self._start_next(False)
 
     def poll(self):
-        """Send the next packet if the one in flight has ended. For controllers without a callback.
+        """Offer the second packet to the endpoint, which refuses it while a transfer is in flight.
 
-        Called by the main loop. A busy endpoint refuses the next transfer.
+        CdcTransport calls this from the main loop, because Python gets no callback of its
+        endpoint. UsbTransport gets the callbacks and does not call it.
         """
         try:
             while (
@@ -216,19 +223,19 @@ class Lane(Endpoint):
             # The transfer in flight has not ended.
             pass
 
-    def settle(self, link):
+    def return_tiles(self, link):
         """Return sent tiles to the link. Called by the main loop."""
         tiles = self.sent_tiles
         while tiles:
-            self._tiles -= 1
+            self._tile_count -= 1
             link.release_tile(tiles.pop(0))
 
     def on_transfer_end(self, result):
         """Start the next transfer, then do the accounting. Called in a callback.
 
         After a pause of more than 150 us between two transfers, the 1 ms USB frame has no room
-        for its last packets. So the usual case, another packet that fits into one transfer, comes
-        first and in one function.
+        for the last packets of the second transfer. In the usual case another packet waits that
+        fits into one transfer. That packet is submitted first, before any other call.
         """
         try:
             if (
@@ -250,14 +257,14 @@ class Lane(Endpoint):
         self.state = _IDLE
         is_full = False
         if state == _LAST or (state == _PART and result):
-            is_full = self._sent > 0 and self._sent % self._packet_bytes == 0
+            is_full = self._sent_bytes > 0 and self._sent_bytes % self._packet_bytes == 0
             self._pop_first()
         self._start_next(is_full)
 
     def stop(self, is_open):
         """Forget the transfer in flight and mark the queue as lost. Called in a callback."""
         self._stop(is_open)
-        self.is_lost = True
+        self.is_queue_lost = True
 
     def drop(self):
         """Drop all packets after a reset or a halt. Their tiles count as sent.
@@ -265,64 +272,67 @@ class Lane(Endpoint):
         Called by the main loop. The host asks again for the tiles that it did not get.
         """
         queue, self._queue = self._queue, []
-        self._sent = 0
+        self._sent_bytes = 0
         for _, tile in queue:
             if tile is not None:
                 self.sent_tiles.append(tile)
         # Last: until here no callback may start a transfer.
-        self.is_lost = False
+        self.is_queue_lost = False
 
     def _advance(self):
-        """Go on to the second packet, which is in flight now."""
+        """Remove the first packet, which was sent. The second packet is in flight now."""
         self._pop_first()
-        self._sent = len(self._queue[0][0])
+        self._sent_bytes = len(self._queue[0][0])
 
     def _pop_first(self):
         """Remove the first packet, which was sent."""
         tile = self._queue.pop(0)[1]
-        self._sent = 0
+        self._sent_bytes = 0
         if tile is not None:
             self.sent_tiles.append(tile)
 
     def _start_next(self, is_full):
         """Start the next transfer; an empty one if *is_full* and no packet waits."""
-        if self.is_lost or not self.is_open or not self._memory[self._index] & _ADDRESS:
+        if self.is_queue_lost or not self.is_open or not self._memory[self._index] & _ADDRESS:
             return
         if not self._queue:
             if is_full:
                 self._start(_NO_BYTES, _ZERO)
             return
         packet = self._queue[0][0]
-        sent = self._sent
+        sent = self._sent_bytes
         left = len(packet) - sent
         if sent or left > _TRANSFER:
             packet = self._cut(packet)
-        self._sent = sent + len(packet)
+        self._sent_bytes = sent + len(packet)
         if not self._start(packet, _LAST if left <= _TRANSFER else _PART):
-            self._sent = sent
+            self._sent_bytes = sent
 
     def _cut(self, packet):
         """Return the next part of a packet that needs several transfers. Allocates a view."""
-        return packet[self._sent : self._sent + _TRANSFER]
+        return packet[self._sent_bytes : self._sent_bytes + _TRANSFER]
 
 
 class Inbound(Endpoint):
     """The bulk OUT endpoint. The controller fills one buffer while the main loop reads the other.
 
-    So the board takes a host's packet at once, whatever the main loop does. A host may wait for
-    that before it reads on.
+    So the board accepts a packet of the host while the main loop is busy, as long as a buffer is
+    free. A host may wait until its packet is accepted before it reads from the board again.
 
-    ======  ============  =======================================================  ==========
-    state   in flight     event                                                    next state
-    ======  ============  =======================================================  ==========
-    _IDLE   nothing       open, and a buffer is free                               _LAST
-    _LAST   one transfer  ends, the other buffer is free: the buffers are swapped  _LAST
-    _LAST   one transfer  ends, the other buffer is unread: ``_waiting`` is set    _IDLE
-    any     any           refused, halted, cleared, or bus reset                   _IDLE
-    ======  ============  =======================================================  ==========
+    Every transfer is the only one of its buffer, so a transfer in flight has the state _LAST.
+
+    ======  ============  =========================================================  ==========
+    state   in flight     event                                                      next state
+    ======  ============  =========================================================  ==========
+    _IDLE   none          the endpoint is open and a buffer is free                  _LAST
+    _LAST   a transfer    it ends, the other buffer is free: the buffers are         _LAST
+                          swapped
+    _LAST   a transfer    it ends, the other buffer is unread: ``_waiting`` is set   _IDLE
+    any     any           refused, halted, cleared, or bus reset                     _IDLE
+    ======  ============  =========================================================  ==========
     """
 
-    def __init__(self, usbd, address, size, address_byte=ALWAYS):
+    def __init__(self, usbd, address, size, address_byte=ALWAYS_ADDRESSED):
         super().__init__(usbd, address, address_byte)
         # Bytes in the buffer that the main loop reads, and how many of them it has read.
         self.count = 0
@@ -376,7 +386,7 @@ class Inbound(Endpoint):
         self._stop(is_open)
 
     def drop(self):
-        """Drop the bytes of a host that has gone. Called by the main loop."""
+        """Drop the bytes that arrived before a bus reset. Called by the main loop."""
         self.count = self._read = self._waiting = 0
 
     def _swap(self, count):
@@ -385,13 +395,13 @@ class Inbound(Endpoint):
 
 
 class UsbTransport:
-    """Carry the link's bytes over *usbd*, with a bulk IN endpoint for each of *lanes*.
+    """Carry the link's bytes over *usbd*. *lanes* is the number of lanes, each a bulk IN endpoint.
 
     A bus reset ends the session, because the host has gone or begins anew. The first call of
-    receive() or send() after it drops all packets and bytes.
+    receive() or send() after a reset drops all packets and bytes.
     """
 
-    def __init__(self, usbd, lanes, serial, model, maker, address_byte=ALWAYS):
+    def __init__(self, usbd, lanes, serial, model, maker, address_byte=ALWAYS_ADDRESSED):
         self._usbd = usbd
         self._builtin = usbd.BUILTIN_DEFAULT
         self.packet_bytes = find_bulk_in(self._builtin.desc_cfg)[1]
@@ -401,9 +411,9 @@ class UsbTransport:
             Lane(usbd, _IN | first + i, self.packet_bytes, address_byte) for i in range(lanes)
         ]
         self._strings = [None, maker, model, serial]
-        # The host's longest link packet, in whole USB packets. It ends with a short USB packet. If
-        # its last USB packet is full and no empty one follows, the link packet arrives only
-        # together with the next link packet.
+        # A transfer takes the host's longest link packet, in whole USB packets. It ends when it is
+        # full, or with a short or empty USB packet. If a shorter link packet fills its last USB
+        # packet and the host sends no empty one, the transfer goes on with the next link packet.
         longest = wire.HEADER_BYTES + wire.MAX_CONTROL + self.packet_bytes
         longest -= longest % self.packet_bytes
         # The callback of each IN endpoint, by its number.
@@ -437,11 +447,11 @@ class UsbTransport:
         if self._was_reset:
             self._drop_all(link)
         if self.inbound.count:
-            # Before requests are read. A host that asks for a tile again has received all that was
-            # sent before. A tile still counted as in flight would be neither resent nor reported
-            # as gone.
+            # Return the sent tiles before the link reads requests. A host that requests a tile
+            # again has received everything that was sent before. If that tile still counted as in
+            # flight, it would be neither resent nor reported as gone.
             for lane in self.lanes:
-                lane.settle(link)
+                lane.return_tiles(link)
             self.inbound.pass_bytes(link.receiver, now)
         if self.inbound.state == _IDLE:
             self.inbound.resume()
@@ -455,24 +465,28 @@ class UsbTransport:
         if self._was_reset:
             self._drop_all(link)
         for lane in self.lanes:
-            if lane.is_lost:
+            if lane.is_queue_lost:
                 lane.drop()
             if lane.sent_tiles:
-                lane.settle(link)
+                lane.return_tiles(link)
             if lane.state == _IDLE:
                 lane.resume()
                 self._recover(lane)
-        # First one packet each, so that no lane is idle while another one has two.
-        return link.has_packets() and self._fill(link, 1, self._fill(link, 0, False))
+        # First one packet on each lane, so that no lane is idle while another one has two.
+        if not link.has_packets():
+            return False
+        was_queued = self._fill(link, 0)
+        return self._fill(link, 1) or was_queued
 
-    def _fill(self, link, most, moved):
-        """Queue packets on each lane with at most *most* tiles pending. Return True if any was."""
+    def _fill(self, link, most):
+        """Queue packets on each lane while has_space(most). Return True if a packet was queued."""
+        was_queued = False
         number = 0
         for lane in self.lanes:
             while lane.has_space(most) and lane.take(link, number):
-                moved = True
+                was_queued = True
             number += 1
-        return moved
+        return was_queued
 
     def _recover(self, endpoint):
         """Disconnect and re-enumerate if the endpoint is stuck: only a bus reset frees it."""
@@ -481,11 +495,11 @@ class UsbTransport:
             self.start()
 
     def _drop_all(self, link):
-        """Drop everything of the host before the bus reset, and end its session."""
+        """Drop all bytes and packets from before the bus reset, and end the host's session."""
         self._was_reset = False
         for lane in self.lanes:
             lane.drop()
-            lane.settle(link)
+            lane.return_tiles(link)
         self.inbound.drop()
         link.end_session()
 

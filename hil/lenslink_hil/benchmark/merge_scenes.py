@@ -91,7 +91,7 @@ class MergeScene:
         sensor, photon_sensor = self._scene.sensor, self.camera.sensor
         efficiency = photon_sensor.constants.quantum_efficiency
         cell = np.array([efficiency["RGB".index(colour)] for colour in sensor.cfa], np.float32)
-        gain = photon_sensor.get_gain(settings.gain_milli or 1000)
+        gain = photon_sensor.get_dn_per_electron(settings.gain_milli or 1000)
         cell *= get_exposure_us(settings) / 1e6 * gain / (sensor.white - sensor.black[0])
         width, height = self.size
         return np.tile(cell.reshape(2, 2), (height // 2, width // 2))
@@ -105,7 +105,7 @@ class MergeScene:
         """
         constants = self.camera.sensor.constants
         sensor = self._scene.sensor
-        gain = self.camera.sensor.get_gain(settings.gain_milli or 1000)
+        gain = self.camera.sensor.get_dn_per_electron(settings.gain_milli or 1000)
         dark = constants.dsnu * gain / (sensor.white - sensor.black[0])
         return np.asarray(np.square(constants.prnu * light) + dark**2, np.float32)
 

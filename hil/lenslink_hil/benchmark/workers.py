@@ -1,4 +1,8 @@
-"""The processes of a measurement. Nothing of them is left when their blocks end."""
+"""The processes of a measurement, and their folder.
+
+Both are context managers: when the ``with`` block ends, the processes have ended and the folder is
+removed.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,8 @@ from lenslink.errors import RigError
 from lenslink.frame_ring import segment
 
 _END_S = 2.0
-# The address of a socket has about 100 bytes.
-_LONG = 60
+# The path of a Unix socket has 104 to 108 bytes. This leaves 44 for the names below this folder.
+_MAX_BASE_BYTES = 60
 
 
 class Worker(ClosesOnExit):
@@ -106,7 +110,7 @@ class Worker(ClosesOnExit):
 def make_folder() -> Iterator[Path]:
     """Make a folder for sockets and locks, with a path short enough for a socket."""
     usual = tempfile.gettempdir()
-    base = usual if len(usual) < _LONG else "/tmp"  # noqa: S108 - made with a random name, 0700
+    base = usual if len(usual) < _MAX_BASE_BYTES else "/tmp"  # noqa: S108 - made with a random name, 0700
     with tempfile.TemporaryDirectory(prefix="ll-bench-", dir=base) as name:
         try:
             yield Path(name)

@@ -13,7 +13,7 @@ from lenslink.errors import LensLinkError
 from ..conformance.cases import Case
 from ..conformance.report import ReportForm
 from ..conformance.run_info import RunInfo
-from ..conformance.verdicts import ERROR, NOT_RUN, Result, Verdict, count_verdicts, judge
+from ..conformance.verdicts import ERROR, NOT_RUN, CaseResult, Verdict, count_verdicts, judge
 from . import dng_cases, exposure_cases, lens_cases, readout_cases
 from .camera_under_test import CameraTest, CameraUnderTest
 
@@ -67,7 +67,7 @@ def run_camera_tests(
             result = judge(partial(case.run, camera))
             is_there = result.verdict != ERROR or _answers(device)
         else:
-            result = Result(NOT_RUN, "the module does not answer any more")
+            result = CaseResult(NOT_RUN, "the module does not answer any more")
         yield Verdict(case.name, case.name, "module", *result, time.monotonic() - start)
 
 

@@ -33,10 +33,24 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import AUTH_BYTES, EVERY_FRAME, MAX_CONTROL
 
-from . import broken_host_scope
-from .broken_calibration import HOSTS as CALIBRATION_HOSTS
-from .broken_host_faults import HOSTS, LINES
-from .broken_host_lines import DEFECTS
+from . import (
+    broken_host_authentication,
+    broken_host_calibration,
+    broken_host_capture,
+    broken_host_clock,
+    broken_host_closing,
+    broken_host_credits,
+    broken_host_growth,
+    broken_host_lanes,
+    broken_host_liveness,
+    broken_host_manifest,
+    broken_host_opening,
+    broken_host_packets,
+    broken_host_packing,
+    broken_host_requests,
+    broken_host_resend,
+    broken_host_settings,
+)
 from .defects import (
     AnyMajor,
     AnyNonce,
@@ -52,7 +66,7 @@ from .defects import (
     edit_message,
     ignore_types,
 )
-from .host_cases_auth import OTHER_SERIAL
+from .host_cases_authentication import OTHER_SERIAL
 from .module_peer import HEIGHT, WIDTH
 from .packets import Packet
 from .peer_wire import Tamper
@@ -588,12 +602,36 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: basic
     + tuple(
         _with(defect)
-        for lines in (DEFECTS, LINES, broken_host_scope.LINES)
+        for lines in (
+            broken_host_packets.LINES,
+            broken_host_growth.LINES,
+            broken_host_opening.LINES,
+            broken_host_closing.LINES,
+            broken_host_liveness.LINES,
+            broken_host_clock.LINES,
+            broken_host_requests.LINES,
+            broken_host_settings.LINES,
+            broken_host_credits.LINES,
+            broken_host_capture.LINES,
+            broken_host_resend.LINES,
+            broken_host_lanes.LINES,
+            broken_host_packing.LINES,
+            broken_host_manifest.LINES,
+            broken_host_authentication.LINES,
+        )
         for defect in lines.get(clause, ())
     )
     + tuple(
         _of(host)
-        for hosts in (HOSTS, broken_host_scope.HOSTS, CALIBRATION_HOSTS)
+        for hosts in (
+            broken_host_packets.HOSTS,
+            broken_host_liveness.HOSTS,
+            broken_host_capture.HOSTS,
+            broken_host_resend.HOSTS,
+            broken_host_lanes.HOSTS,
+            broken_host_manifest.HOSTS,
+            broken_host_calibration.HOSTS,
+        )
         for host in hosts.get(clause, ())
     )
     for clause, basic in _BASIC.items()

@@ -37,20 +37,29 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_BUSY_MS
 
 from . import (
-    broken_calibration,
-    broken_frames,
-    broken_moments,
-    broken_power,
-    broken_receiving,
-    broken_requests,
-    broken_resending,
-    broken_roi,
-    broken_scope,
-    broken_sessions,
-    broken_settings,
-    broken_streams,
-    broken_tables,
-    broken_variety,
+    broken_module_authentication,
+    broken_module_calibration,
+    broken_module_capture,
+    broken_module_clock,
+    broken_module_closing,
+    broken_module_configure,
+    broken_module_credits,
+    broken_module_events,
+    broken_module_growth,
+    broken_module_lanes,
+    broken_module_liveness,
+    broken_module_manifest,
+    broken_module_opening,
+    broken_module_packets,
+    broken_module_packing,
+    broken_module_power,
+    broken_module_query,
+    broken_module_requests,
+    broken_module_resend,
+    broken_module_roi,
+    broken_module_settings,
+    broken_module_stop_and_flush,
+    broken_module_test_actions,
 )
 from .defects import (
     AnyMajor,
@@ -759,36 +768,55 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-EVT-2": (),
 }
 
-_PARTS = (
-    broken_receiving,
-    broken_sessions,
-    broken_requests,
-    broken_streams,
-    broken_frames,
-    broken_resending,
-    broken_tables,
-    broken_settings,
-    broken_roi,
-    broken_power,
-    broken_variety,
-    broken_moments,
-    broken_scope,
+# The subjects with plain modules.
+_SUBJECTS = (
+    broken_module_packets,
+    broken_module_growth,
+    broken_module_opening,
+    broken_module_closing,
+    broken_module_events,
+    broken_module_liveness,
+    broken_module_clock,
+    broken_module_requests,
+    broken_module_query,
+    broken_module_configure,
+    broken_module_settings,
+    broken_module_stop_and_flush,
+    broken_module_credits,
+    broken_module_power,
+    broken_module_roi,
+    broken_module_capture,
+    broken_module_resend,
+    broken_module_lanes,
+    broken_module_packing,
+    broken_module_manifest,
+    broken_module_calibration,
+    broken_module_authentication,
 )
 
 
 def _collect_plain(clause: str) -> tuple[Broken, ...]:
     """Return the plain modules that break *clause*."""
-    classes = [each for part in _PARTS for each in part.CLASSES.get(clause, ())]
-    classes += broken_calibration.MODULES.get(clause, ())
-    return tuple(_of(each) for each in classes)
+    found = (each for subject in _SUBJECTS for each in subject.CLASSES.get(clause, ()))
+    return tuple(_of(each) for each in found)
 
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: tampered
     + tuple(
         _with(defect)
-        for part in (broken_variety, broken_moments, broken_scope)
-        for defect in part.LINES.get(clause, ())
+        for lines in (
+            broken_module_opening.LINES,
+            broken_module_closing.LINES,
+            broken_module_liveness.LINES,
+            broken_module_requests.LINES,
+            broken_module_query.LINES,
+            broken_module_configure.LINES,
+            broken_module_capture.LINES,
+            broken_module_resend.LINES,
+            broken_module_test_actions.LINES,
+        )
+        for defect in lines.get(clause, ())
     )
     + _collect_plain(clause)
     for clause, tampered in _TAMPERED.items()

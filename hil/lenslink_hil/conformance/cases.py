@@ -26,7 +26,12 @@ class NotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Case(Generic[T]):
-    """A test of one or more clauses. ``run`` raises an exception above."""
+    """A test of one or more clauses.
+
+    For modules, ``run`` is a function that gets a :class:`.host_peer.HostPeer`. For hosts, it is a
+    subclass of :class:`.module_peer.Script`. Either raises one of the exceptions above if the case
+    does not pass.
+    """
 
     name: str
     clauses: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Cases for hosts: calibrations (SPEC.md, 7.1). A host need not read any."""
+"""Cases for hosts: calibrations (SPEC.md, 7.1)."""
 
 from __future__ import annotations
 

@@ -1,19 +1,29 @@
-"""Cases for hosts: packed pixels (SPEC.md, 6.3)."""
+"""Cases for hosts: pixels in bytes (SPEC.md, 6.3)."""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import ManifestKey, MessageType, PixelFormat
-from lenslink_protocol.manifest import encode_entry
-from lenslink_protocol.messages import Configure, Configured, FormatEntry, FrameStart
+from lenslink_protocol.manifest import encode_entry, iterate_entries
+from lenslink_protocol.messages import (
+    Configure,
+    Configured,
+    FormatEntry,
+    FrameEnd,
+    FrameStart,
+    ModeEntry,
+    SensorEntry,
+)
 from lenslink_protocol.packings import find_layout
 
 from .cases import Cases, check
-from .module_peer import HEIGHT, PIXELS, ROWS, WIDTH, Item, Script
+from .module_peer import HEIGHT, MODE, PIXELS, ROWS, WIDTH, HostResult, Item, Script
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
@@ -21,6 +31,93 @@ CASES: Cases[type[Script]] = Cases()
 _FORM = find_layout(PixelFormat.RG12p)
 _ROWS = pack(np.frombuffer(PIXELS, "<u2").reshape(HEIGHT, WIDTH), _FORM)
 _STRIDE = _FORM.count_bytes(WIDTH)
+
+
+class _TenBits(Script):
+    """A module of one odd width that sends 10-bit pixels, so that rows end inside a group."""
+
+    width, height, rows = 66, 16, 4
+    form = find_layout(PixelFormat.RG10p)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        count = self.width * self.height
+        pixels = np.array([(17 * i + 3) & 0x3FF for i in range(count)], "<u2")
+        self.pixels = pixels.reshape(self.height, self.width)
+        self.stride = self.form.count_bytes(self.width)
+
+    def make_manifest(self) -> bytes:
+        size = (self.width, self.height)
+        area = (0, 0, self.height, self.width)
+        changed = {
+            ManifestKey.SENSOR: SensorEntry(*size, 10, 0, 1, 1023, (0, 0, 0, 0)).encode(),
+            ManifestKey.MODE: ModeEntry(
+                MODE, *size, 1, 3, area, b"odd".ljust(16, b"\0"), 0
+            ).encode(),
+        }
+        data = b""
+        for key, value in iterate_entries(super().make_manifest()):
+            data += encode_entry(key, changed.get(ManifestKey(key), value))
+        return data + encode_entry(ManifestKey.FORMAT, FormatEntry(self.form.code).encode())
+
+    def make_configured(self, message: Configure) -> Configured:
+        return replace(
+            super().make_configured(message),
+            pixel_format=self.form.code,
+            width=self.width,
+            height=self.height,
+            stride=self.stride,
+            frame_bytes=self.stride * self.height,
+            tile_bytes=self.stride * self.rows,
+        )
+
+    def make_start_item(self) -> Item:
+        item = super().make_start_item()
+        message = replace(
+            FrameStart.decode(item.payload),
+            pixel_format=self.form.code,
+            width=self.width,
+            height=self.height,
+            stride=self.stride,
+            bits=10,
+            white=1023,
+        )
+        return replace(item, payload=message.encode())
+
+    def cut(self, x: int, y: int, width: int) -> Item:
+        """Return a tile of a part of one row."""
+        payload = pack(self.pixels[y : y + 1, x : x + width], self.form).tobytes()
+        return Item(MessageType.TILE, payload, (x, y, width, 1))
+
+    def make_items(self) -> list[Item]:
+        parts = ((0, 32), (32, 32), (64, 2))
+        tiles = [self.cut(x, y, width) for y in range(self.height) for x, width in parts]
+        count = FrameEnd(0, 1, len(tiles), 1000, (0, 0, 0, 0), 0)
+        return [self.make_start_item(), *tiles, Item(MessageType.FRAME_END, count.encode())]
+
+    def check_whole_frame(self, result: HostResult) -> None:
+        check(result.ok, f"the host has no whole frame: {result.detail or 'no reason given'}")
+        if result.pixels is not None:
+            same = result.pixels == self.pixels.tobytes()
+            check(same, "the host's frame differs from what was sent")
+
+
+@CASES.add("H-PACK-1")
+class EndOfTheRow(_TenBits):
+    """Rows end inside a group, and so do the tiles there: they are taken."""
+
+
+@CASES.add("H-PACK-1")
+class InsideWiderGroups(_TenBits):
+    """Tiles of one, two or three pixels, or from the third pixel on, of groups of four."""
+
+    def make_items(self) -> list[Item]:
+        start, *rest = super().make_items()
+        wrong = [
+            Item(MessageType.TILE, b"\xa5" * self.form.count_bytes(width), (x, 0, width, 1))
+            for x, width in ((0, 1), (0, 2), (0, 6), (2, 4), (3, 1), (62, 4), (60, 5))
+        ]
+        return [start, *wrong, *rest]
 
 
 class Packed(Script):
@@ -66,6 +163,22 @@ class InsideGroups(Packed):
         filled = Item(MessageType.TILE, b"\xa5" * 3 * ROWS, (0, 2 * ROWS, 1, ROWS))
         start, *rest = super().make_items()
         return [start, begins, ends, filled, *rest]
+
+
+@CASES.add("H-PACK-2")
+class FormatsToChooseFrom(Script):
+    """The manifest lists an unpacked format and an unknown one: Configure names no other."""
+
+    codes = (PixelFormat.RG12, 0x0112FFFF)
+
+    def make_manifest(self) -> bytes:
+        entries = [encode_entry(ManifestKey.FORMAT, struct.pack("<I", code)) for code in self.codes]
+        return super().make_manifest() + b"".join(entries)
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        asked = message.pixel_format
+        check(asked in (0, *self.codes), f"Configure asks for pixel format {asked:#x}")
+        super().on_configure(packet, message)
 
 
 @CASES.add("H-PACK-2")

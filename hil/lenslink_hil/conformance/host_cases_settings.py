@@ -1,4 +1,4 @@
-"""Cases for hosts: controls, settings lists and crops (SPEC.md, 5.2 and 5.6)."""
+"""Cases for hosts: settings lists, and crops (SPEC.md, 5.2 and 5.6)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from lenslink_protocol.messages import (
 )
 
 from .cases import Cases, check
+from .host_steps import Preview
 from .module_peer import HEIGHT, WIDTH, Item, Script
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
 
 _UNKNOWN = 0x7FF0
+
 _RANGES: dict[int, tuple[int, int, int]] = {
     ControlId.EXPOSURE: (1, 60_000_000, 10_000),
     ControlId.GAIN: (1000, 64_000, 1000),
@@ -73,6 +75,11 @@ class SoundLists(_Controls):
             check(False, f"the settings list {message.settings.hex(' ')}: {error}")
 
 
+@CASES.add("H-SET-1")
+class ListsOfAPreview(SoundLists, Preview):
+    """The list of StartStream has no setting of a single frame."""
+
+
 @CASES.add("H-SET-2")
 class ListedControls(_Controls):
     """The module has an exposure only: the host names no other control."""
@@ -92,18 +99,6 @@ class NoControls(ListedControls):
     controls = ()
 
 
-@CASES.add("H-ROI-1")
-class SoundCrops(_Controls):
-    """The crop of each Configure is even and inside the mode, or the whole mode."""
-
-    def on_configure(self, packet: Packet, message: Configure) -> None:
-        x, y, width, height = crop = (message.x, message.y, message.width, message.height)
-        is_inside = x + width <= WIDTH and y + height <= HEIGHT and width > 0 and height > 0
-        is_even = not any(each % 2 for each in crop)
-        check(not any(crop) or (is_inside and is_even), f"Configure names the crop {crop}")
-        super().on_configure(packet, message)
-
-
 @CASES.add("H-SET-3")
 class NewControls(_Controls):
     """The manifest lists a control that does not exist yet: the host takes its still."""
@@ -121,3 +116,15 @@ class NewFlags(_Controls):
         item = super().make_start_item()
         start = replace(FrameStart.decode(item.payload), flags=0xFFFC)
         return Item(MessageType.FRAME_START, start.encode())
+
+
+@CASES.add("H-ROI-1")
+class SoundCrops(_Controls):
+    """The crop of each Configure is even and inside the mode, or the whole mode."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        x, y, width, height = crop = (message.x, message.y, message.width, message.height)
+        is_inside = x + width <= WIDTH and y + height <= HEIGHT and width > 0 and height > 0
+        is_even = not any(each % 2 for each in crop)
+        check(not any(crop) or (is_inside and is_even), f"Configure names the crop {crop}")
+        super().on_configure(packet, message)

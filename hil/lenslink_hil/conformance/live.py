@@ -42,9 +42,9 @@ from .verdicts import (
     NOT_CLAIMED,
     NOT_RUN,
     PASSED,
+    CaseResult,
     HostCase,
     ModuleCase,
-    Result,
     Verdict,
     make_verdicts,
     run_host_case,
@@ -251,7 +251,9 @@ def _run_on(
             cases = [each for each in cases if each.name != name]
         for case in cases:
             if why_not:
-                yield from make_verdicts(case, "module", Result(NOT_RUN, why_not), 0.0, only=only)
+                yield from make_verdicts(
+                    case, "module", CaseResult(NOT_RUN, why_not), 0.0, only=only
+                )
                 continue
             start = time.monotonic()
             seen = TranscribingWire(wire) if is_transcribed else None
@@ -296,11 +298,13 @@ def run_hosts(
     why_not = ""
     for case in cases:
         if why_not:
-            yield from make_verdicts(case, "host", Result(NOT_RUN, why_not), 0.0, only=only)
+            yield from make_verdicts(case, "host", CaseResult(NOT_RUN, why_not), 0.0, only=only)
             continue
         start = time.monotonic()
         if case.run.task == PREVIEW_TASK and not can_preview(command):
-            result = Result(NOT_CLAIMED, "the command takes stills only: it has no {task} in it")
+            result = CaseResult(
+                NOT_CLAIMED, "the command takes stills only: it has no {task} in it"
+            )
         else:
             result = run_host_case(case, lambda task: HostProcess(listener, command, task), key)
         yield from make_verdicts(case, "host", result, time.monotonic() - start, only=only)

@@ -1,4 +1,4 @@
-"""Cases for modules: calibrations (SPEC.md, 7.1). A module need not have any."""
+"""Cases for modules: calibrations (SPEC.md, 7.1)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from collections.abc import Callable
 from lenslink_protocol.calibration import parse_calibration
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import CalibrationKind, ErrorCode
-from lenslink_protocol.messages import (
-    CalibrationEntry,
-    CalibrationPiece,
-    GetCalibration,
-    Malformed,
-)
+from lenslink_protocol.messages import CalibrationEntry, CalibrationPiece, GetCalibration, Malformed
 from lenslink_protocol.params import MAX_CONTROL
 
 from .cases import Cases, Failed, NotClaimed, check

@@ -1,4 +1,4 @@
-"""Cases for modules: packed pixels (SPEC.md, 6.3)."""
+"""Cases for modules: pixels in bytes (SPEC.md, 6.3)."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ def formats_that_are_listed(peer: HostPeer) -> None:
         check(not adjusted, f"{form.code.name} is listed, and called adjusted")
 
 
+def _open_and_list_formats(peer: HostPeer) -> list[Layout]:
+    peer.open_session()
+    return _list_formats(peer)
+
+
+def _check_format(who: str, form: Layout, width: int, pixel_format: int, stride: int) -> None:
+    wanted = (form.code, form.count_bytes(width))
+    said = (pixel_format, stride)
+    check(
+        said == wanted, f"{who} of {form.code.name} states format and stride {said}, not {wanted}"
+    )
+
+
 @CASES.add("M-PACK-2")
 def bytes_of_a_row(peer: HostPeer) -> None:
     """In each format the stride is what its pixels fill."""
@@ -66,68 +79,47 @@ def bytes_of_a_row(peer: HostPeer) -> None:
         fresh.close()
 
 
-def _open_and_list_formats(peer: HostPeer) -> list[Layout]:
-    peer.open_session()
-    return _list_formats(peer)
+class _Rows(NamedTuple):
+    """Some rows of a still as bytes, and what its FrameStart says."""
+
+    rows: list[bytes]
+    white: int
+    bits: int
+    width: int
 
 
-def _check_format(who: str, form: Layout, width: int, pixel_format: int, stride: int) -> None:
-    wanted = (form.code, form.count_bytes(width))
-    said = (pixel_format, stride)
-    check(
-        said == wanted, f"{who} of {form.code.name} states format and stride {said}, not {wanted}"
-    )
+def _take_rows(peer: HostPeer, form: Layout, mode: int | None = None) -> _Rows:
+    """Take a still in a format, of the smallest mode if no other is named. Return some rows."""
+    session = peer.start_session()
+    session.open_session()
+    answer = _configure_format(session, form, mode=mode)
+    session.grant_credits(PLENTY, PLENTY)
+    session.start_capture()
+    picture = session.wait_for_frame()
+    frame = bytearray(answer.stride * answer.height)
+    for tile in picture.tiles:
+        head = tile.header
+        size = form.count_bytes(head.width)
+        for row in range(head.height):
+            at = (head.y + row) * answer.stride + form.count_bytes(head.x)
+            frame[at : at + size] = tile.payload[row * size : (row + 1) * size]
+    session.close()
+    # Some rows from all over the frame are enough, and soon decoded.
+    step = max(1, answer.height // _ROWS)
+    tops = range(0, answer.height, step)
+    rows = [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
+    start = read_frame_start(picture)
+    return _Rows(rows, start.white, start.bits, start.width)
 
 
-@CASES.add("M-PACK-3")
-def tiles_of_whole_groups(peer: HostPeer) -> None:
-    """In each format, tiles that are shorter than a row are cut where groups are."""
-    for number in range(len(_open_and_list_formats(peer))):
-        fresh = peer.start_session()
-        fresh.open_session()
-        form = _list_formats(fresh)[number]
-        width = fresh.find_smallest_mode().width
-        answer = _configure_format(fresh, form, form.count_bytes(width) * 2 // 3)
-        fresh.grant_credits(PLENTY, PLENTY)
-        fresh.start_capture()
-        for tile in fresh.wait_for_frame().tiles:
-            head = tile.header
-            cut = not form.is_aligned(head.x, head.width, answer.width)
-            place = f"{head.width} columns from {head.x}"
-            check(not cut, f"a tile of {form.code.name} has {place}")
-        fresh.close()
+def _mean_difference(rows: list[list[int]], scene: list[list[int]]) -> float:
+    """Return how far apart two frames are, in DN a pixel."""
+    pairs = [pair for a, b in zip(rows, scene, strict=True) for pair in zip(a, b, strict=True)]
+    return sum(abs(a - b) for a, b in pairs) / len(pairs)
 
 
-@CASES.add("M-PACK-2", "M-PACK-3")
-def pixels_in_their_packing(peer: HostPeer) -> None:
-    """Decoded by the table of 6.3, each format shows the scene of the unpacked format.
-
-    Nobody can tell the module what to show, and frames of one scene may differ. So the case takes
-    frames of the unpacked format before and after those of a packed one. How much these differ
-    is what the scene changes by itself. The case fails only where the bytes leave no doubt:
-
-    - The scene does not change at all, and the packed frames, which are equal too, show another.
-    - A packed frame is much further from the scene than the scene changes by itself.
-    - Another rule shows the scene as well as the unpacked format does, and the format's own does
-      not. This is all that formats without an unpacked one of their depth are judged by.
-    """
-    forms = _open_and_list_formats(peer)
-    plain = [form for form in forms if form.packing == Packing.UNPACKED]
-    packed = [form for form in forms if form.packing != Packing.UNPACKED]
-    if not plain:
-        raise NotClaimed("the module lists no unpacked format to compare with")
-    for depth in sorted({form.depth for form in packed}):
-        same = [form for form in plain if form.depth == depth]
-        scene = (same or plain)[0]
-        before = [_take_rows(peer, scene), _take_rows(peer, scene)]
-        taken = [
-            (form, [_take_rows(peer, form), _take_rows(peer, form)])
-            for form in packed
-            if form.depth == depth
-        ]
-        scenes = [*before, _take_rows(peer, scene)]
-        for form, frames in taken:
-            _compare_packing(form, frames, scenes, bool(same))
+def _unpack_words(row: bytes, width: int) -> list[int]:
+    return list(struct.unpack(f"<{len(row) // 2}H", row))[:width]
 
 
 def _compare_packing(
@@ -165,8 +157,55 @@ def _compare_packing(
     check(not is_still or own == 0, f"{said}")
 
 
-def _unpack_words(row: bytes, width: int) -> list[int]:
-    return list(struct.unpack(f"<{len(row) // 2}H", row))[:width]
+@CASES.add("M-PACK-2", "M-PACK-3")
+def pixels_in_their_packing(peer: HostPeer) -> None:
+    """Decoded by the table of 6.3, each format shows the scene of the unpacked format.
+
+    Nobody can tell the module what to show, and frames of one scene may differ. So the case takes
+    frames of the unpacked format before and after those of a packed one. How much these differ
+    is what the scene changes by itself. The case fails only where the bytes leave no doubt:
+
+    - The scene does not change at all, and the packed frames, which are equal too, show another.
+    - A packed frame is much further from the scene than the scene changes by itself.
+    - Another rule shows the scene as well as the unpacked format does, and the format's own does
+      not. This is all that formats without an unpacked one of their depth are judged by.
+    """
+    forms = _open_and_list_formats(peer)
+    plain = [form for form in forms if form.packing == Packing.UNPACKED]
+    packed = [form for form in forms if form.packing != Packing.UNPACKED]
+    if not plain:
+        raise NotClaimed("the module lists no unpacked format to compare with")
+    for depth in sorted({form.depth for form in packed}):
+        same = [form for form in plain if form.depth == depth]
+        scene = (same or plain)[0]
+        before = [_take_rows(peer, scene), _take_rows(peer, scene)]
+        taken = [
+            (form, [_take_rows(peer, form), _take_rows(peer, form)])
+            for form in packed
+            if form.depth == depth
+        ]
+        scenes = [*before, _take_rows(peer, scene)]
+        for form, frames in taken:
+            _compare_packing(form, frames, scenes, bool(same))
+
+
+@CASES.add("M-PACK-3")
+def tiles_of_whole_groups(peer: HostPeer) -> None:
+    """In each format, tiles that are shorter than a row are cut where groups are."""
+    for number in range(len(_open_and_list_formats(peer))):
+        fresh = peer.start_session()
+        fresh.open_session()
+        form = _list_formats(fresh)[number]
+        width = fresh.find_smallest_mode().width
+        answer = _configure_format(fresh, form, form.count_bytes(width) * 2 // 3)
+        fresh.grant_credits(PLENTY, PLENTY)
+        fresh.start_capture()
+        for tile in fresh.wait_for_frame().tiles:
+            head = tile.header
+            cut = not form.is_aligned(head.x, head.width, answer.width)
+            place = f"{head.width} columns from {head.x}"
+            check(not cut, f"a tile of {form.code.name} has {place}")
+        fresh.close()
 
 
 @CASES.add("M-PACK-3")
@@ -187,6 +226,13 @@ def spare_bits_are_0(peer: HostPeer) -> None:
                 check(not spare, f"{said}, so its spare bits are {spare:#x}")
 
 
+def _decode(form: Layout, row: bytes, width: int) -> list[int]:
+    """Return the pixels of a row by the table of 6.3."""
+    if form.packing == Packing.UNPACKED:
+        return _unpack_words(row, width)
+    return unpack_row(row, form.packing, form.depth, width)
+
+
 @CASES.add("M-PACK-3")
 def pixels_below_their_bits(peer: HostPeer) -> None:
     """In each format every pixel is below 2^bits of FrameStart, unpacked ones too."""
@@ -198,49 +244,3 @@ def pixels_below_their_bits(peer: HostPeer) -> None:
                 f"a pixel of {form.code.name} is {max(pixels)}, FrameStart says {taken.bits} bits"
             )
             check(max(pixels) < 1 << taken.bits, said)
-
-
-class _Rows(NamedTuple):
-    """Some rows of a still as bytes, and what its FrameStart says."""
-
-    rows: list[bytes]
-    white: int
-    bits: int
-    width: int
-
-
-def _decode(form: Layout, row: bytes, width: int) -> list[int]:
-    """Return the pixels of a row by the table of 6.3."""
-    if form.packing == Packing.UNPACKED:
-        return _unpack_words(row, width)
-    return unpack_row(row, form.packing, form.depth, width)
-
-
-def _take_rows(peer: HostPeer, form: Layout, mode: int | None = None) -> _Rows:
-    """Take a still in a format, of the smallest mode if no other is named. Return some rows."""
-    session = peer.start_session()
-    session.open_session()
-    answer = _configure_format(session, form, mode=mode)
-    session.grant_credits(PLENTY, PLENTY)
-    session.start_capture()
-    picture = session.wait_for_frame()
-    frame = bytearray(answer.stride * answer.height)
-    for tile in picture.tiles:
-        head = tile.header
-        size = form.count_bytes(head.width)
-        for row in range(head.height):
-            at = (head.y + row) * answer.stride + form.count_bytes(head.x)
-            frame[at : at + size] = tile.payload[row * size : (row + 1) * size]
-    session.close()
-    # Some rows from all over the frame are enough, and soon decoded.
-    step = max(1, answer.height // _ROWS)
-    tops = range(0, answer.height, step)
-    rows = [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
-    start = read_frame_start(picture)
-    return _Rows(rows, start.white, start.bits, start.width)
-
-
-def _mean_difference(rows: list[list[int]], scene: list[list[int]]) -> float:
-    """Return how far apart two frames are, in DN a pixel."""
-    pairs = [pair for a, b in zip(rows, scene, strict=True) for pair in zip(a, b, strict=True)]
-    return sum(abs(a - b) for a, b in pairs) / len(pairs)

@@ -24,13 +24,13 @@ from lenslink_protocol.packings import find_layout
 
 from .cases import Cases, check
 from .host_peer import PLENTY, PREVIEW, ROI, STILL, HostPeer, read_frame_start
-from .module_cases_settings import every, find_control
-from .module_steps import check_cover
+from .module_steps import check_cover, every, find_control
 from .packets import Packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _STREAMS = (PREVIEW, STILL, ROI)
+
 Crop = tuple[int, int, int, int]
 
 
@@ -39,19 +39,6 @@ def _open(peer: HostPeer) -> Mode:
     peer.open_session()
     peer.grant_credits(PLENTY, PLENTY, PLENTY)
     return peer.find_smallest_mode()
-
-
-def _list_crops(mode: Mode) -> list[Crop]:
-    """Return crops of a mode: in its corners and in its middle, small and large."""
-    width, height = mode.width & ~1, mode.height & ~1
-    return [
-        (0, 0, 2, 2),
-        (width - 2, height - 2, 2, 2),
-        (2, 4, width // 2 & ~1, height // 2 & ~1),
-        (2, 0, width - 2, height),
-        (0, 2, width, height - 2),
-        (0, 0, width, height),
-    ]
 
 
 def _configure(peer: HostPeer, stream: int, mode: Mode, crop: Crop, flags: int = 0) -> Configured:
@@ -66,26 +53,93 @@ def _configure(peer: HostPeer, stream: int, mode: Mode, crop: Crop, flags: int =
     return answer
 
 
-def _take(
-    peer: HostPeer, stream: int, settings: Iterable[Setting] = (), count: int = 1
-) -> list[FrameStart]:
-    """Capture, and return the FrameStart of each frame."""
+def _start(peer: HostPeer, stream: int) -> None:
+    peer.call(StartStream(stream, 0), Accepted)
+
+
+@CASES.add("M-SET-5")
+def bracket_beside_the_roi(peer: HostPeer) -> None:
+    """The frames of a Capture are consecutive, also while a ROI runs, and those of a ROI too."""
+    mode = _open(peer)
+    for stream in _STREAMS:
+        _configure(peer, stream, mode, (2, 2, 4, 4))
+    for running, stream in ((ROI, STILL), (PREVIEW, ROI)):
+        _start(peer, running)
+        peer.wait_for_frame(running, len(peer.log))
+        mark = len(peer.log)
+        request = peer.start_capture(5, (), stream)
+        for _ in range(5):
+            picture = peer.wait_for_frame(stream, mark)
+            assert picture.end is not None
+            mark = peer.log.index(picture.end) + 1
+        peer.call(Stop(running), Accepted)
+        numbers = [
+            p.id
+            for p in peer.log
+            if p.kind == MessageType.FRAME_START
+            and p.header.stream == stream
+            and getattr(p.message(), "request", None) == request
+        ]
+        are_consecutive = all(
+            after == (number + 1) & 0xFFFFFFFF for number, after in pairwise(numbers)
+        )
+        said = f"the frames of a Capture on stream {stream} have the numbers {numbers}"
+        check(are_consecutive, said)
+
+
+@CASES.add("M-STOP-2")
+def flush_ends_the_roi(peer: HostPeer) -> None:
+    """Flush ends a ROI as it ends the other streams."""
+    mode = _open(peer)
+    _configure(peer, ROI, mode, (2, 2, 4, 4))
+    _start(peer, ROI)
+    peer.wait_for_frame(ROI)
+    peer.call(Flush(), Flushed)
     mark = len(peer.log)
-    peer.start_capture(count, settings, stream)
-    found = []
-    for _ in range(count):
-        picture = peer.wait_for_frame(stream, mark)
-        found.append(read_frame_start(picture))
-        assert picture.end is not None
-        mark = peer.log.index(picture.end) + 1
-    return found
+    late = [str(p) for p in peer.collect() if p.header.stream == ROI]
+    check(not late, f"after Flushed comes {late[:3]}")
+    peer.call(Capture(ROI, 1), Accepted)
+    peer.wait_for_frame(ROI, mark)
 
 
-def _get_place(start: FrameStart) -> tuple[int, int]:
-    return start.crop_x, start.crop_y
+@CASES.add("M-CREDIT-1", "M-LIVE-2")
+def credits_of_the_roi(peer: HostPeer) -> None:
+    """Tiles of the ROI need credits of their own, and HeartbeatReply counts them."""
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    peer.grant_credits(PLENTY, PLENTY)
+    configured = _configure(peer, ROI, mode, (0, 2, mode.width & ~1, (mode.height - 2) & ~1))
+    peer.start_capture(1, (), ROI)
+    mark = len(peer.log)
+    early = [p for p in peer.collect() if p.kind == MessageType.TILE]
+    check(not early, f"{len(early)} tiles of the ROI without credits")
+    reply = peer.grant_credits(PLENTY, PLENTY, configured.tile_bytes)
+    check(not any(reply.sent), f"sent is {reply.sent} before any tile")
+    peer.collect()
+    sent = sum(p.header.length for p in peer.log[mark:] if p.kind == MessageType.TILE)
+    check(sent <= configured.tile_bytes, f"{sent} bytes with {configured.tile_bytes} granted")
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    picture = peer.wait_for_frame(ROI, 0)
+    check_cover(configured, picture)
+    reply = peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    assert picture.end is not None
+    count = sum(p.header.length for p in peer.log if p.kind == MessageType.TILE)
+    check(reply.sent == (0, 0, count), f"sent is {reply.sent} after {count} bytes of the ROI")
+    wanted = (0, 0, picture.end.id + 1)
+    check(reply.begun == wanted, f"begun is {reply.begun} after frame {picture.end.id} of the ROI")
 
 
-# --- crops ------------------------------------------------------------------------------------
+def _list_crops(mode: Mode) -> list[Crop]:
+    """Return crops of a mode: in its corners and in its middle, small and large."""
+    width, height = mode.width & ~1, mode.height & ~1
+    return [
+        (0, 0, 2, 2),
+        (width - 2, height - 2, 2, 2),
+        (2, 4, width // 2 & ~1, height // 2 & ~1),
+        (2, 0, width - 2, height),
+        (0, 2, width, height - 2),
+        (0, 0, width, height),
+    ]
 
 
 @CASES.add("M-ROI-1")
@@ -104,6 +158,25 @@ def crops_of_each_stream(peer: HostPeer) -> None:
             size = (start.width, start.height)
             check(size == crop[2:], f"a frame of {size} with the crop {crop}")
             check_cover(configured, picture)
+
+
+def _get_place(start: FrameStart) -> tuple[int, int]:
+    return start.crop_x, start.crop_y
+
+
+def _take(
+    peer: HostPeer, stream: int, settings: Iterable[Setting] = (), count: int = 1
+) -> list[FrameStart]:
+    """Capture, and return the FrameStart of each frame."""
+    mark = len(peer.log)
+    peer.start_capture(count, settings, stream)
+    found = []
+    for _ in range(count):
+        picture = peer.wait_for_frame(stream, mark)
+        found.append(read_frame_start(picture))
+        assert picture.end is not None
+        mark = peer.log.index(picture.end) + 1
+    return found
 
 
 @CASES.add("M-ROI-1")
@@ -142,9 +215,6 @@ def crops_that_are_none(peer: HostPeer) -> None:
         (start,) = _take(peer, stream)
         got = (*_get_place(start), start.width, start.height)
         check(got == (2, 4, 8, 6), f"the crop (2, 4, 8, 6) is {got} after refused ones")
-
-
-# --- crops that move --------------------------------------------------------------------------
 
 
 @CASES.add("M-ROI-2")
@@ -226,13 +296,6 @@ def no_place_without_a_crop(peer: HostPeer) -> None:
     check(bool(start.flags & FrameFlag.ADJUSTED), "a place without a crop is not ADJUSTED")
 
 
-# --- the stream of the ROI --------------------------------------------------------------------
-
-
-def _start(peer: HostPeer, stream: int) -> None:
-    peer.call(StartStream(stream, 0), Accepted)
-
-
 def _list_starts(packets: list[Packet]) -> list[tuple[int, int]]:
     """Return number and stream of each frame that begins."""
     return [(p.id, p.header.stream) for p in packets if p.kind == MessageType.FRAME_START]
@@ -262,75 +325,3 @@ def preview_beside_the_roi(peer: HostPeer) -> None:
     for number in range(first + 1, both):
         pair = (starts.get(number), starts.get(number + 1))
         check(pair != (ROI, ROI), f"frames {number} and {number + 1} are of the ROI")
-
-
-@CASES.add("M-SET-5")
-def bracket_beside_the_roi(peer: HostPeer) -> None:
-    """The frames of a Capture are consecutive, also while a ROI runs, and those of a ROI too."""
-    mode = _open(peer)
-    for stream in _STREAMS:
-        _configure(peer, stream, mode, (2, 2, 4, 4))
-    for running, stream in ((ROI, STILL), (PREVIEW, ROI)):
-        _start(peer, running)
-        peer.wait_for_frame(running, len(peer.log))
-        mark = len(peer.log)
-        request = peer.start_capture(5, (), stream)
-        for _ in range(5):
-            picture = peer.wait_for_frame(stream, mark)
-            assert picture.end is not None
-            mark = peer.log.index(picture.end) + 1
-        peer.call(Stop(running), Accepted)
-        numbers = [
-            p.id
-            for p in peer.log
-            if p.kind == MessageType.FRAME_START
-            and p.header.stream == stream
-            and getattr(p.message(), "request", None) == request
-        ]
-        are_consecutive = all(
-            after == (number + 1) & 0xFFFFFFFF for number, after in pairwise(numbers)
-        )
-        said = f"the frames of a Capture on stream {stream} have the numbers {numbers}"
-        check(are_consecutive, said)
-
-
-@CASES.add("M-CREDIT-1", "M-LIVE-2")
-def credits_of_the_roi(peer: HostPeer) -> None:
-    """Tiles of the ROI need credits of their own, and HeartbeatReply counts them."""
-    peer.open_session()
-    mode = peer.find_smallest_mode()
-    peer.grant_credits(PLENTY, PLENTY)
-    configured = _configure(peer, ROI, mode, (0, 2, mode.width & ~1, (mode.height - 2) & ~1))
-    peer.start_capture(1, (), ROI)
-    mark = len(peer.log)
-    early = [p for p in peer.collect() if p.kind == MessageType.TILE]
-    check(not early, f"{len(early)} tiles of the ROI without credits")
-    reply = peer.grant_credits(PLENTY, PLENTY, configured.tile_bytes)
-    check(not any(reply.sent), f"sent is {reply.sent} before any tile")
-    peer.collect()
-    sent = sum(p.header.length for p in peer.log[mark:] if p.kind == MessageType.TILE)
-    check(sent <= configured.tile_bytes, f"{sent} bytes with {configured.tile_bytes} granted")
-    peer.grant_credits(PLENTY, PLENTY, PLENTY)
-    picture = peer.wait_for_frame(ROI, 0)
-    check_cover(configured, picture)
-    reply = peer.grant_credits(PLENTY, PLENTY, PLENTY)
-    assert picture.end is not None
-    count = sum(p.header.length for p in peer.log if p.kind == MessageType.TILE)
-    check(reply.sent == (0, 0, count), f"sent is {reply.sent} after {count} bytes of the ROI")
-    wanted = (0, 0, picture.end.id + 1)
-    check(reply.begun == wanted, f"begun is {reply.begun} after frame {picture.end.id} of the ROI")
-
-
-@CASES.add("M-STOP-2")
-def flush_ends_the_roi(peer: HostPeer) -> None:
-    """Flush ends a ROI as it ends the other streams."""
-    mode = _open(peer)
-    _configure(peer, ROI, mode, (2, 2, 4, 4))
-    _start(peer, ROI)
-    peer.wait_for_frame(ROI)
-    peer.call(Flush(), Flushed)
-    mark = len(peer.log)
-    late = [str(p) for p in peer.collect() if p.header.stream == ROI]
-    check(not late, f"after Flushed comes {late[:3]}")
-    peer.call(Capture(ROI, 1), Accepted)
-    peer.wait_for_frame(ROI, mark)

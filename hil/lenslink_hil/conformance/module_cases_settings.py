@@ -12,66 +12,42 @@ from lenslink_protocol.messages import (
     Capture,
     Configure,
     Configured,
-    ControlEntry,
     FrameStart,
     SetSettings,
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import (
-    EVERY_FRAME,
-    MAX_BRACKET,
-    MAX_SETTING,
-    MAX_SETTINGS,
-    MAX_STREAMS,
-)
+from lenslink_protocol.params import MAX_BRACKET, MAX_SETTING, MAX_SETTINGS
 
-from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PATIENCE_S, PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_start
+from .cases import Cases, Failed, check
+from .host_peer import (
+    PATIENCE_S,
+    PLENTY,
+    PREVIEW,
+    STILL,
+    HostPeer,
+    Picture,
+    read_frame_end,
+    read_frame_start,
+)
+from .module_steps import every, find_control, other_value
 from .packets import Packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _UNKNOWN = 0x7FF0
 """A control that no version has."""
+
 _FIELDS = {
     each.id: each.reported_by
     for each in CONTROLS
     if each.is_adjusted and each.id not in {ControlId.ROI_X, ControlId.ROI_Y}
 }
 """The field of FrameStart for each control. Of a crop the values depend on the configuration."""
+
 _MORE_ROUNDS = 20
 _NEAR_MDPT = 20
 """The tolerance of a lens' position."""
-
-
-def find_control(peer: HostPeer, control: ControlId) -> ControlEntry:
-    """Return a control of the module; NotClaimed if it has none."""
-    entry = peer.read_manifest().find_control(control)
-    if entry is None:
-        raise NotClaimed(f"the manifest lists no {control.name}")
-    return entry
-
-
-def other_value(peer: HostPeer, control: ControlId, share: float = 0.5) -> int:
-    """Return a value of a control that is not its initial one.
-
-    *share* is where it lies between the initial value and the end that is farther off. Of an
-    exposure it is a short one, so that the case takes no long time.
-    """
-    entry = find_control(peer, control)
-    if entry.minimum == entry.maximum:
-        raise NotClaimed(f"{control.name} has one value only")
-    far = entry.maximum if control != ControlId.EXPOSURE else min(entry.maximum, 30_000)
-    if far == entry.initial:
-        far = entry.minimum
-    value = entry.initial + round((far - entry.initial) * share)
-    return value - (value - entry.initial) % entry.step
-
-
-def every(control: int, value: int) -> Setting:
-    """Return a setting for every frame."""
-    return Setting(control, EVERY_FRAME, value)
 
 
 def _open(peer: HostPeer, *streams: int) -> None:
@@ -81,44 +57,11 @@ def _open(peer: HostPeer, *streams: int) -> None:
     peer.grant_credits(PLENTY, PLENTY)
 
 
-def _take(
-    peer: HostPeer, count: int = 1, settings: Iterable[Setting] = (), stream: int = STILL
-) -> list[tuple[int, FrameStart]]:
-    """Capture, and return the number and the FrameStart of each frame."""
-    mark = len(peer.log)
-    request = peer.start_capture(count, settings, stream)
-    found: list[tuple[int, FrameStart]] = []
-    for _ in range(count):
-        ended = sum(p.kind == MessageType.FRAME_END for p in _of(peer.log[mark:], stream))
-        if ended == count:
-            break
-        peer.wait_for(
-            lambda p: p.kind == MessageType.FRAME_END and p.header.stream == stream,
-            10.0,
-            len(peer.log),
-        )
-    for packet in _of(peer.log[mark:], stream):
-        if packet.kind == MessageType.FRAME_START:
-            start = read_frame_start(Picture(start=packet))
-            if start.request == request:
-                found.append((packet.id, start))
-    check(len(found) == count, f"{len(found)} frames begin after a Capture of {count}")
-    return found
-
-
-def _of(packets: list[Packet], stream: int) -> list[Packet]:
-    kinds = (MessageType.FRAME_START, MessageType.FRAME_END)
-    return [p for p in packets if p.kind in kinds and p.header.stream == stream]
-
-
 def _check_refused(peer: HostPeer, data: bytes, code: ErrorCode, what: str, count: int = 1) -> None:
     """Check that a list is refused, and that a sound setting before it has had no effect."""
     answer = peer.try_call(Capture(STILL, count, data))
     got = getattr(answer, "code", None)
     check(got == code, f"{what} is answered with {answer}, not with Error {code.name}")
-
-
-# --- the list ---------------------------------------------------------------------------------
 
 
 @CASES.add("M-SET-1")
@@ -156,6 +99,36 @@ def single_frames_of_a_stream(peer: HostPeer) -> None:
     peer.expect_error(StartStream(PREVIEW, 20000, data), ErrorCode.MALFORMED)
 
 
+def _of(packets: list[Packet], stream: int) -> list[Packet]:
+    kinds = (MessageType.FRAME_START, MessageType.FRAME_END)
+    return [p for p in packets if p.kind in kinds and p.header.stream == stream]
+
+
+def _take(
+    peer: HostPeer, count: int = 1, settings: Iterable[Setting] = (), stream: int = STILL
+) -> list[tuple[int, FrameStart]]:
+    """Capture, and return the number and the FrameStart of each frame."""
+    mark = len(peer.log)
+    request = peer.start_capture(count, settings, stream)
+    found: list[tuple[int, FrameStart]] = []
+    for _ in range(count):
+        ended = sum(p.kind == MessageType.FRAME_END for p in _of(peer.log[mark:], stream))
+        if ended == count:
+            break
+        peer.wait_for(
+            lambda p: p.kind == MessageType.FRAME_END and p.header.stream == stream,
+            10.0,
+            len(peer.log),
+        )
+    for packet in _of(peer.log[mark:], stream):
+        if packet.kind == MessageType.FRAME_START:
+            start = read_frame_start(Picture(start=packet))
+            if start.request == request:
+                found.append((packet.id, start))
+    check(len(found) == count, f"{len(found)} frames begin after a Capture of {count}")
+    return found
+
+
 @CASES.add("M-SET-1")
 def a_refused_list_has_no_effect(peer: HostPeer) -> None:
     """The settings before a wrong entry, and behind it, have no effect."""
@@ -179,9 +152,6 @@ def the_longest_list(peer: HostPeer) -> None:
     entries = [every(_UNKNOWN + at, MAX_SETTING) for at in range(MAX_SETTINGS - 1)]
     entries.append(Setting(_UNKNOWN, MAX_BRACKET - 1, -MAX_SETTING))
     _take(peer, MAX_BRACKET, entries)
-
-
-# --- controls ---------------------------------------------------------------------------------
 
 
 @CASES.add("M-SET-2")
@@ -213,9 +183,6 @@ def values_that_are_refused(peer: HostPeer) -> None:
                 _check_refused(peer, data, ErrorCode.UNSUPPORTED, what)
     ((_, start),) = _take(peer)
     check(not start.flags & FrameFlag.ADJUSTED, "ADJUSTED after a setting that was refused")
-
-
-# --- what lasts -------------------------------------------------------------------------------
 
 
 @CASES.add("M-SET-3")
@@ -272,7 +239,40 @@ def single_frames_do_not_last(peer: HostPeer) -> None:
     check(start.gain_milli == lasting, f"gain {start.gain_milli} after a bracket")
 
 
-# --- what is applied --------------------------------------------------------------------------
+def _take_starts(
+    peer: HostPeer, count: int, settings: list[Setting], stream: int
+) -> list[FrameStart]:
+    """Capture, and return the FrameStart of each frame."""
+    mark = len(peer.log)
+    peer.start_capture(count, settings, stream)
+    found = []
+    for _ in range(count):
+        picture = peer.wait_for_frame(stream, mark)
+        assert picture.end is not None
+        mark = peer.log.index(picture.end) + 1
+        found.append(read_frame_start(picture))
+    return found
+
+
+def _take_gains(peer: HostPeer, count: int, settings: list[Setting]) -> list[int]:
+    return [start.gain_milli for start in _take_starts(peer, count, settings, STILL)]
+
+
+@CASES.add("M-SET-3")
+def no_single_frame_lasts(peer: HostPeer) -> None:
+    """A setting for the first, the last or the only frame of a Capture does not last."""
+    peer.open_session()
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    initial = find_control(peer, ControlId.GAIN).initial
+    single = other_value(peer, ControlId.GAIN)
+    for count, at in ((3, 0), (3, 2), (1, 0)):
+        gains = _take_gains(peer, count, [Setting(ControlId.GAIN, at, single)])
+        wanted = [single if each == at else initial for each in range(count)]
+        check(gains == wanted, f"gains {gains}, and frame {at} alone was to have {single}")
+        gains = _take_gains(peer, 1, [])
+        said = f"gain {gains[0]} behind a Capture of {count} whose frame {at} had {single}"
+        check(gains == [initial], said)
 
 
 @CASES.add("M-SET-4")
@@ -318,7 +318,20 @@ def nearest_values(peer: HostPeer) -> None:
         check(not start.flags & FrameFlag.ADJUSTED, said)
 
 
-# --- brackets ---------------------------------------------------------------------------------
+@CASES.add("M-SET-4")
+def adjusted_frame_by_frame(peer: HostPeer) -> None:
+    """In a bracket only the frame whose value is out of range is ADJUSTED."""
+    peer.open_session()
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    entry = find_control(peer, ControlId.GAIN)
+    values = (entry.maximum + 1, entry.initial, entry.minimum - 1, entry.minimum)
+    settings = [Setting(ControlId.GAIN, at, value) for at, value in enumerate(values)]
+    flags = [
+        bool(each.flags & FrameFlag.ADJUSTED) for each in _take_starts(peer, 4, settings, STILL)
+    ]
+    wanted = [not entry.minimum <= value <= entry.maximum for value in values]
+    check(flags == wanted, f"gains {values} are ADJUSTED: {flags}")
 
 
 @CASES.add("M-SET-5")
@@ -338,7 +351,29 @@ def nine_consecutive_frames(peer: HostPeer) -> None:
     peer.call(Stop(PREVIEW), Accepted)
 
 
-# --- the lens ---------------------------------------------------------------------------------
+@CASES.add("M-SET-5")
+def a_bracket_of_the_preview(peer: HostPeer) -> None:
+    """A Capture of the preview keeps the still out, which streams beside it."""
+    peer.open_session()
+    peer.configure(PREVIEW)
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_capture()
+    still = peer.wait_for_frame(STILL)
+    took_us = read_frame_start(still).exposure_us + read_frame_end(still).readout_us
+    # Often enough to come between, and with time left for the preview, which comes second.
+    peer.call(StartStream(STILL, 3 * took_us), Accepted)
+    mark = len(peer.log)
+    peer.start_capture(8, stream=PREVIEW)
+    for _ in range(8):
+        end = peer.wait_for_frame(PREVIEW, mark).end
+        assert end is not None
+        mark = peer.log.index(end) + 1
+    peer.call(Stop(STILL), Accepted)
+    starts = [p for p in peer.log if p.kind == MessageType.FRAME_START]
+    numbers = [p.id for p in starts if p.header.stream == PREVIEW]
+    wanted = [(numbers[0] + at) & 0xFFFFFFFF for at in range(8)]
+    check(numbers == wanted, f"the frames of a Capture of the preview are numbered {numbers}")
 
 
 @CASES.add("M-SET-6")
@@ -390,9 +425,6 @@ def a_preview_does_not_wait(peer: HostPeer) -> None:
     check(between, "no frame was exposed while the lens moved")
 
 
-# --- time -------------------------------------------------------------------------------------
-
-
 @CASES.add("M-SET-7")
 def frames_take_their_time(peer: HostPeer) -> None:
     """From start to start passes the exposure, and ``interval_us`` says how long it was."""
@@ -420,9 +452,6 @@ def a_long_exposure(peer: HostPeer) -> None:
     took = peer.wire.now() - began
     check(start.exposure_us == exposure, f"exposure {exposure} becomes {start.exposure_us}")
     check(took >= exposure / 1e6, f"a frame of {exposure} us comes after {took:.3f} s")
-
-
-# --- a running stream -------------------------------------------------------------------------
 
 
 @CASES.add("M-SET-8")
@@ -479,31 +508,13 @@ def a_change_of_a_configured_stream(peer: HostPeer) -> None:
     check(start.gain_milli == initial, f"the other stream has gain {start.gain_milli}")
 
 
-@CASES.add("M-STATE-1")
-def states_of_a_change(peer: HostPeer) -> None:
-    """SetSettings is refused without a configuration, during a Capture, and without a stream."""
-    peer.open_session()
-    data = encode_settings([every(ControlId.GAIN, find_control(peer, ControlId.GAIN).maximum)])
-    peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
-    peer.expect_error(SetSettings(MAX_STREAMS, data), ErrorCode.UNSUPPORTED)
-    peer.configure(STILL)
-    peer.grant_credits(PLENTY, PLENTY)
-    exposure = min(find_control(peer, ControlId.EXPOSURE).maximum, 200_000)
-    mark = len(peer.log)
-    peer.start_capture(2, [every(ControlId.EXPOSURE, exposure)])
-    peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
-    starts = []
-    for _ in range(2):
-        picture = peer.wait_for_frame(STILL, mark)
-        starts.append(read_frame_start(picture))
-        assert picture.end is not None
-        mark = peer.log.index(picture.end) + 1
-    check(starts[0].gain_milli == starts[1].gain_milli, "a refused SetSettings has an effect")
-
-
 def _begins(packet: Packet, answer: Accepted) -> bool:
     """Return True for the FrameStart of a frame that has the change."""
     return packet.kind == MessageType.FRAME_START and packet.id >= answer.first_frame
+
+
+def _list_pair(exposure_us: int, gain_milli: int) -> list[Setting]:
+    return [every(ControlId.EXPOSURE, exposure_us), every(ControlId.GAIN, gain_milli)]
 
 
 @CASES.add("M-SET-9")
@@ -587,7 +598,3 @@ def what_a_change_does_not_name(peer: HostPeer) -> None:
     peer.call(Stop(PREVIEW), Accepted)
     ((_, start),) = _take(peer, 1, (), PREVIEW)
     check(start.gain_milli == gains[1], f"gain {start.gain_milli} in the request after a change")
-
-
-def _list_pair(exposure_us: int, gain_milli: int) -> list[Setting]:
-    return [every(ControlId.EXPOSURE, exposure_us), every(ControlId.GAIN, gain_milli)]

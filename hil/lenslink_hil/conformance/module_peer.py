@@ -68,7 +68,7 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """The host's result.
+    """What the tested host reports when it ends.
 
     ``ok`` is True if the host says that it has one whole frame. ``pixels`` are the frame's bytes,
     None if the host wrote none.

@@ -1,26 +1,67 @@
-"""Steps that many cases for modules take: a blocked frame, a Resend, a check of a frame's tiles."""
+"""What cases for modules of several subjects share: constants, and steps such as a Resend."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from itertools import pairwise
 
-from lenslink_protocol.ids import Capability, EndStatus, MessageType
+from lenslink_protocol.controls import Setting
+from lenslink_protocol.ids import (
+    Capability,
+    ControlId,
+    EndStatus,
+    ErrorCode,
+    EventKind,
+    FrameState,
+    MessageType,
+)
 from lenslink_protocol.messages import (
     Accepted,
+    AnyMessage,
     Capture,
     Configured,
+    ControlEntry,
+    Error,
+    Event,
+    Flush,
+    Flushed,
     GetManifest,
+    Heartbeat,
+    HeartbeatReply,
     ManifestPiece,
     Resend,
     Resent,
     StartStream,
 )
 from lenslink_protocol.packings import find_layout
+from lenslink_protocol.params import EVERY_FRAME, SILENCE_MS, STALL_MS
 
 from .cases import Failed, NotClaimed, check
-from .host_peer import PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, Picture, read_frame_end
+from .host_peer import ALL, PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, Picture, read_frame_end
 from .packets import Packet, describe
+
+START_FASTEST = StartStream(PREVIEW, 0)
+START_50_FPS = StartStream(PREVIEW, 20000)
+CAPTURE_A_STILL = Capture(STILL, 1)
+BOTH_STREAMS = (PREVIEW, STILL)
+ALL_WITH_EVENTS = ALL | Capability.EVENTS
+NO_PACKET = 0xFFFFFFFF
+"""``last_sequence`` of a lane that has carried nothing."""
+MASK_32 = 0xFFFFFFFF
+REFUSALS_OF_UNKNOWN = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
+"""How a module refuses a request without its capability: it knows the request, or it does not."""
+
+ALIVE_S = SILENCE_MS / 2000
+STALL_S = STALL_MS / 1000
+SHORT_WAIT_S = 0.12
+TEST_PENDING_MS = 700
+"""The lease in cases of the test action PENDING."""
+LONG_EXPOSURE_US = 30_000
+MIN_TIME_SHARE = 0.97
+"""A module's time may be this much of the kit's. Time is counted from before the Test was sent."""
+CLOCK_TOLERANCE_US = 150_000
+"""On a busy machine, the clocks of kit and module may drift this much in tenths of a second."""
 
 Rectangle = tuple[int, int, int, int]
 DATA = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
@@ -156,3 +197,121 @@ def does_limit_allow(limit: int, configured: Configured) -> bool:
         return limit == 0
     least = limit - 2 * stride if limit >= stride else limit - 8
     return size == configured.frame_bytes or size > least
+
+
+def grow(message: AnyMessage, tail: bytes = b"") -> bytes:
+    """Return a payload whose fixed part has four more bytes than this version knows."""
+    payload = message.encode()
+    size = int.from_bytes(payload[:2], "little")
+    grown = (size + 4).to_bytes(2, "little")
+    return grown + payload[2:size] + b"\xa5\x5a\xff\x01" + payload[size:] + tail
+
+
+def open_test_session(peer: HostPeer) -> None:
+    """A session in which the module can be driven into states."""
+    if not peer.open_session(ALL | Capability.TEST).capabilities & Capability.TEST:
+        raise NotClaimed("the module does not let itself be driven into states (no TEST)")
+
+
+def expect_refusal(peer: HostPeer, message: AnyMessage) -> None:
+    """Fail unless the module refuses the message."""
+    answer = peer.try_call(message)
+    refused = isinstance(answer, Error) and answer.code in REFUSALS_OF_UNKNOWN
+    check(
+        refused,
+        f"{describe(message)} gets {describe(answer)} in a session without the capability",
+    )
+
+
+def wait_for_type(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
+    """Return the first packet of a type after position *since*, or None if it does not arrive."""
+    return peer.wait_for(lambda p: p.kind == kind, seconds, since)
+
+
+def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) -> None:
+    """Check that a session finds nothing of the one before it but what Table 5 keeps."""
+    reply = fresh.grant_credits(0, 0)
+    counts = (*reply.sent, *reply.begun)
+    check(not any(counts), f"after {how} a session begins with {describe(reply)}")
+    check(fresh.log[0].header.sequence == 0, f"after {how} sequences do not begin at 0")
+    fresh.expect_error(START_50_FPS, ErrorCode.STATE)
+    fresh.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+    if fresh.session is not None and fresh.session.capabilities & Capability.RESEND:
+        message, came = ask_again(fresh, frame, 3, [(0, 0, 2, 2)])
+        said = f"after {how} a frame of the session before is {message.state}, not UNKNOWN"
+        check(message.state == FrameState.UNKNOWN, said)
+        check(not came, f"after {how} a frame of the session before comes again")
+    fresh.configure(STILL)
+    fresh.call(Capture(STILL, 1), Accepted)
+    early = [p for p in fresh.collect() if p.kind == MessageType.TILE]
+    check(not early, f"after {how} tiles come by the credits of the session before")
+    last = fresh.next_id - 1
+    flushed = fresh.call(Flush(), Flushed)
+    said = f"after {how} last_request is {flushed.last_request}, not {last}"
+    check(flushed.last_request == last, said)
+    check(not fresh.strangers, f"after {how} packets of the session before come")
+    del before
+
+
+def find_control(peer: HostPeer, control: ControlId) -> ControlEntry:
+    """Return a control of the module; NotClaimed if it has none."""
+    entry = peer.read_manifest().find_control(control)
+    if entry is None:
+        raise NotClaimed(f"the manifest lists no {control.name}")
+    return entry
+
+
+def other_value(peer: HostPeer, control: ControlId, share: float = 0.5) -> int:
+    """Return a value of a control that is not its initial one.
+
+    *share* is where it lies between the initial value and the end that is farther off. Of an
+    exposure it is a short one, so that the case takes no long time.
+    """
+    entry = find_control(peer, control)
+    if entry.minimum == entry.maximum:
+        raise NotClaimed(f"{control.name} has one value only")
+    far = entry.maximum if control != ControlId.EXPOSURE else min(entry.maximum, 30_000)
+    if far == entry.initial:
+        far = entry.minimum
+    value = entry.initial + round((far - entry.initial) * share)
+    return value - (value - entry.initial) % entry.step
+
+
+def every(control: int, value: int) -> Setting:
+    """Return a setting for every frame."""
+    return Setting(control, EVERY_FRAME, value)
+
+
+def exchange_heartbeat(peer: HostPeer, time_us: int) -> HeartbeatReply:
+    """Send a Heartbeat with a time, and return its answer."""
+    mark = len(peer.log)
+    peer.send(Heartbeat((PLENTY, PLENTY, PLENTY), time_us))
+    return peer.wait_for_heartbeat_reply(mark)
+
+
+def list_events(peer: HostPeer, kind: EventKind, since: int = 0) -> list[Event]:
+    """Return the Events of a kind among the packets from number *since* on."""
+    messages = [p.message() for p in peer.log[since:] if p.kind == MessageType.EVENT]
+    return [each for each in messages if isinstance(each, Event) and each.kind == kind]
+
+
+def get_event_count(event: Event) -> int:
+    """Return the counter of an Event, 64 bits."""
+    return event.counter | event.counter_high << 32
+
+
+def make_event_test(kind: EventKind) -> Callable[[object], bool]:
+    """Return a function that tells whether a packet is an Event of a kind."""
+
+    def found(packet: object) -> bool:
+        if getattr(packet, "kind", None) != MessageType.EVENT:
+            return False
+        message = packet.message()  # type: ignore[attr-defined]
+        return isinstance(message, Event) and message.kind == kind
+
+    return found
+
+
+def is_frame_start(packet: Packet) -> bool:
+    """Return True if the packet is a FrameStart."""
+    return packet.kind == MessageType.FRAME_START

@@ -16,7 +16,7 @@ from .verdicts import (
     FAILED,
     NOT_CLAIMED,
     PASSED,
-    Result,
+    CaseResult,
     Verdict,
     find_cases,
     list_all_cases,
@@ -85,7 +85,7 @@ def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Ite
         )
 
 
-def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) -> Result:
+def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) -> CaseResult:
     if side == "module":
         return run_module_case(case, (make or VirtualModule)(), random.Random(seed), KEY)
 

@@ -1,7 +1,9 @@
 """Runs a case, and gives each clause of the case a verdict.
 
-``live`` runs cases on real modules and hosts, ``selftest`` on those of this process. ``report``
-writes the verdicts down.
+In a case for modules the kit is the host: :class:`.host_peer.HostPeer`. In a case for hosts the kit
+is the module: a :class:`.module_peer.Script`. ``live`` runs cases on real modules and hosts,
+``selftest`` on modules and hosts that it simulates in this process. ``report`` writes the verdicts
+down.
 """
 
 from __future__ import annotations
@@ -17,23 +19,29 @@ from lenslink.errors import LensLinkError, UsageError
 from lenslink_protocol.messages import Malformed
 
 from . import (
+    module_cases_authentication,
     module_cases_calibration,
-    module_cases_camera,
-    module_cases_demand,
-    module_cases_link,
-    module_cases_messages,
-    module_cases_moments,
+    module_cases_capture,
+    module_cases_clock,
+    module_cases_closing,
+    module_cases_configure,
+    module_cases_credits,
+    module_cases_events,
+    module_cases_growth,
+    module_cases_lanes,
+    module_cases_liveness,
+    module_cases_manifest,
+    module_cases_opening,
+    module_cases_packets,
     module_cases_packing,
     module_cases_power,
-    module_cases_receiving,
-    module_cases_resending,
+    module_cases_query,
+    module_cases_requests,
+    module_cases_resend,
     module_cases_roi,
-    module_cases_rules,
-    module_cases_scope,
-    module_cases_sessions,
     module_cases_settings,
-    module_cases_streams,
-    module_cases_tables,
+    module_cases_stop_and_flush,
+    module_cases_test_actions,
 )
 from .cases import Case, Failed, NotClaimed, NotRun
 from .clauses import load_clauses
@@ -50,18 +58,22 @@ ModuleCase = Case[Callable[[HostPeer], None]]
 HostCase = Case[type[Script]]
 
 
-class Result(NamedTuple):
-    """The verdict of a case, and its reason or its figures."""
+class CaseResult(NamedTuple):
+    """How one run of a case ended."""
 
     verdict: str
+    """PASSED, FAILED, ERROR, NOT_CLAIMED or NOT_RUN."""
     detail: str = ""
+    """The reason if the case has not passed; what is worth saying if it has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of one clause in one case.
+    """What one run of a case says about one clause: a line of the report.
 
-    ``transcript`` has the packets of a case that failed, if the run keeps them.
+    ``side`` is the tested side, ``module`` or ``host``. ``verdict`` and ``detail`` are those of the
+    :class:`CaseResult`. ``transcript`` has the packets of a case that failed, if the run keeps
+    them.
     """
 
     clause: str
@@ -74,14 +86,35 @@ class Verdict:
 
 
 def list_module_cases() -> list[ModuleCase]:
-    """Return every case for modules, in SPEC.md's order, behind those that have to be first."""
+    """Return every case for modules, in SPEC.md's order.
+
+    Cases that need a module which has taken no frame yet come before all others.
+    """
     parts = (
-        module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
-        module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
-        module_cases_demand, module_cases_messages, module_cases_rules, module_cases_settings,
-        module_cases_roi, module_cases_power, module_cases_calibration, module_cases_moments,
-        module_cases_scope,
-    )  # fmt: skip
+        module_cases_packets,
+        module_cases_growth,
+        module_cases_opening,
+        module_cases_closing,
+        module_cases_events,
+        module_cases_liveness,
+        module_cases_clock,
+        module_cases_requests,
+        module_cases_query,
+        module_cases_configure,
+        module_cases_settings,
+        module_cases_stop_and_flush,
+        module_cases_credits,
+        module_cases_power,
+        module_cases_roi,
+        module_cases_capture,
+        module_cases_resend,
+        module_cases_lanes,
+        module_cases_packing,
+        module_cases_manifest,
+        module_cases_calibration,
+        module_cases_authentication,
+        module_cases_test_actions,
+    )
     found = [case for part in parts for case in part.CASES.all]
     return sorted(found, key=lambda case: not case.is_first)
 
@@ -124,24 +157,24 @@ def choose_quick_cases(cases: Sequence[Case[T]]) -> list[Case[T]]:
 
 
 def run_module_case(
-    case: ModuleCase, wire: Wire, source: random.Random | None = None, key: bytes | None = None
-) -> Result:
+    case: ModuleCase, wire: Wire, generator: random.Random | None = None, key: bytes | None = None
+) -> CaseResult:
     """Run a case on the module behind *wire*.
 
     Args:
         case: The case.
         wire: The line to the module.
-        source: Draws nonces and challenges.
-        key: The key of the module's authentication, if the kit was given it.
+        generator: Draws nonces and challenges. None is a generator with a random seed.
+        key: The key of the module's authentication; None if the user of the kit gave none.
     """
-    peer = HostPeer(wire, source, key)
+    peer = HostPeer(wire, generator, key)
     result = judge(lambda: case.run(peer))
     if result.verdict != ERROR:
         try:
             peer.close()
         except (ConnectionEnded, LensLinkError):
             if result.verdict != FAILED:
-                return Result(FAILED, "the module ended the connection")
+                return CaseResult(FAILED, "the module ended the connection")
     return result
 
 
@@ -157,11 +190,13 @@ class HostRun(AbstractContextManager["HostRun"], Protocol):
 
 def run_host_case(
     case: HostCase, start: Callable[[str], HostRun], key: bytes | None = None
-) -> Result:
-    """Run a case on the host that *start* starts, once for each of the case's sessions.
+) -> CaseResult:
+    """Run a case on a host that *start* starts, once for each of the case's sessions.
 
-    *start* gets the task of the host: to take a still, or to run a preview. *key* is the key that
-    the host authenticates with, if the kit was given it.
+    Args:
+        case: The case. Its ``run`` is a class: an instance is the module of one session.
+        start: Starts a host. The argument is its task: to take a still, or to run a preview.
+        key: The key that the host authenticates with; None if the user of the kit gave none.
     """
 
     def run() -> None:
@@ -176,7 +211,7 @@ def run_host_case(
     return judge(run)
 
 
-def judge(run: Callable[[], str | None]) -> Result:
+def judge(run: Callable[[], str | None]) -> CaseResult:
     """Run a case, and return its verdict.
 
     *run* raises an exception of :mod:`.cases`, or returns what is worth saying if it passes.
@@ -187,23 +222,23 @@ def judge(run: Callable[[], str | None]) -> Result:
     try:
         detail = run()
     except Failed as failure:
-        return Result(FAILED, str(failure))
+        return CaseResult(FAILED, str(failure))
     except NotClaimed as reason:
-        return Result(NOT_CLAIMED, str(reason))
+        return CaseResult(NOT_CLAIMED, str(reason))
     except NotRun as reason:
-        return Result(NOT_RUN, str(reason))
+        return CaseResult(NOT_RUN, str(reason))
     except ConnectionEnded as error:
-        return Result(FAILED, f"the connection ended: {error}")
+        return CaseResult(FAILED, f"the connection ended: {error}")
     except Malformed as error:
-        return Result(FAILED, f"a malformed message: {error}")
+        return CaseResult(FAILED, f"a malformed message: {error}")
     except UsageError:
         raise  # every other case would say the same
     except LensLinkError as error:
-        return Result(ERROR, str(error))
+        return CaseResult(ERROR, str(error))
     except Exception as error:
-        # A defect of the kit is a verdict, too.
-        return Result(ERROR, f"{type(error).__name__}: {error}")
-    return Result(PASSED, detail or "")
+        # An unexpected exception is a defect of the kit: report it and go on with the next case.
+        return CaseResult(ERROR, f"{type(error).__name__}: {error}")
+    return CaseResult(PASSED, detail or "")
 
 
 def make_verdicts(
@@ -215,7 +250,7 @@ def make_verdicts(
     only: str | None = None,
     transcript: Iterable[str] = (),
 ) -> list[Verdict]:
-    """Return a verdict for each clause that the case names, or for *only* that clause."""
+    """Return a verdict for each clause of the case. *only* leaves out all clauses but that one."""
     named = [clause for clause in case.clauses if only in (None, clause)]
     lines = tuple(transcript)
     return [Verdict(c, case.name, side, result[0], result[1], seconds, lines) for c in named]

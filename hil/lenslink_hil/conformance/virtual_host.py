@@ -94,7 +94,7 @@ class VirtualHost(ClosesOnExit):
         self._outcome = self._outcome or HostResult(False, None, why)
 
     def is_whole(self, frame: Assembly) -> bool:
-        sound = frame.end is None or frame.end.status == EndStatus.OK
+        sound = frame.frame_end is None or frame.frame_end.status == EndStatus.OK
         return frame.received_ranges.is_complete and sound
 
     def settings(self, manifest: Manifest) -> bytes:

@@ -192,9 +192,9 @@ class _Key:
             assembly._replace(
                 # The end stands beside the snapshot. The pixels are those of the picture:
                 # the world has checked that.
-                end=None,
+                frame_end=None,
                 pixels=(),
-                progress=self.ticks(assembly.progress, _LONG_AGO),
+                last_packet_time=self.ticks(assembly.last_packet_time, _LONG_AGO),
                 requests=tuple(
                     request._replace(expiry=self.ticks(request.expiry))
                     for request in assembly.requests
@@ -206,7 +206,7 @@ class _Key:
 
     def end(self, assembly: AssemblySnapshot) -> tuple[Any, ...] | None:
         """Return a frame-end, and how far each lane is from it."""
-        end = assembly.end
+        end = assembly.frame_end
         if end is None:
             return None
         steps = []

@@ -325,11 +325,11 @@ class World:
         if self.has_frame:
             raise Violation(f"frame {number} was not asked for")
         whole = assembly.received_ranges.is_complete
-        aborted = assembly.end is not None and assembly.end.status != 0
+        aborted = assembly.frame_end is not None and assembly.frame_end.status != 0
         served = self.module.link.nonce == self.nonce
         if served and not whole and not assembly.unavailable_ranges.count and not aborted:
             raise Violation(f"frame {number} is incomplete, and the module still holds the rest")
-        if assembly.start is None or assembly.start.request != 3:
+        if assembly.frame_start is None or assembly.frame_start.request != 3:
             raise Violation(f"frame {number} names another request")
         self.pool.release(assembly.buffer)
         self.has_frame = True
@@ -435,8 +435,8 @@ class World:
             if assembly.state is not AssemblyState.FINISHED:
                 moments += [
                     *(request.expiry for request in assembly.requests),
-                    assembly.progress + 2 * TICK + TICK,
-                    assembly.progress + 1.0 + TICK,
+                    assembly.last_packet_time + 2 * TICK + TICK,
+                    assembly.last_packet_time + 1.0 + TICK,
                 ]
         later = [moment for moment in moments if moment > self.now]
         self.now = min(later, default=self.now + TICK)

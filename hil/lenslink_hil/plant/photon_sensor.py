@@ -5,6 +5,8 @@ A pixel of plane c that receives P photons a second for t seconds, at temperatur
     electrons = Poisson(QE_c * (1 + PRNU) * P * t + dark current(T) * t) + DSNU + read + row noise
     DN        = round(black + K * g * min(electrons, full well)), clipped to [0, white]
 
+K is the sensor's DN for an electron at gain 1. The sensor's number of bits scales it.
+
 PRNU, DSNU and the hot pixels are fixed patterns: each seed is a sensor of its own. Read noise has a
 part that the gain divides, because it arises behind the amplifier. Row noise is one number for each
 row and frame. Dark current doubles every ``dark_doubling`` kelvin. Below POISSON_BELOW electrons,
@@ -35,11 +37,12 @@ from .sensor_model import Sensor
 Floats = NDArray[np.float32]
 
 POISSON_BELOW = 50.0
-"""Electrons. Above, a Gaussian's third moment differs from a Poisson's by less than 0.15 sigma."""
-_REST_STEPS = 128
-"""Steps of an electron in which the fraction of a mean is drawn. What is left is added as it is."""
+"""Mean electrons. Above, a Poisson distribution has a skewness below 0.15, and a Gaussian 0."""
+_FRACTION_STEPS = 128
+"""The fraction of a mean is rounded to this part of an electron to find its row in the table."""
+_GOLDEN_RATIO = 0.6180339887498949
 _DRAWS = 1 << 16
-"""Equally likely values of a random number that chooses a count from a table."""
+"""Counts in a row of the table. A random number below this chooses one of them."""
 
 DEFAULT_CELSIUS = 25.0
 
@@ -47,10 +50,10 @@ CACHE_PIXELS = 1 << 24
 """Frames up to this size keep their fixed patterns in memory: 12 bytes a pixel."""
 
 _MAX_PARTS = 24
-"""Parts of patterns that are kept for regions that are read out again."""
+"""The number of parts of patterns that are kept, because a region is usually read out again."""
 
 _PRNU, _DSNU, _HOT, _NOISE = range(4)
-"""What a random generator is for. Each purpose has a sequence of its own."""
+"""The purposes of random generators. Each purpose has its own sequence of numbers."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +62,23 @@ class Exposure:
 
     Attributes:
         level: mean in DN, with black level and half a DN for rounding, shape (H, W). Pixels in
-            *dark* leave out the electrons that are drawn from the Poisson distribution.
+            *dim_pixels* leave out the electrons that are drawn from the Poisson distribution.
         deviation: standard deviation of the Gaussian noise in DN, shape (H, W).
-        dark: flat indices of the pixels below POISSON_BELOW electrons.
-        whole: place of the whole number of their mean electrons in :func:`_make_poisson_table`.
-        rest: place of what is left of their mean electrons.
-        per_electron: DN for an electron.
+        dim_pixels: flat indices of the N pixels with a mean below POISSON_BELOW electrons.
+        whole_rows: index, in :func:`_make_poisson_table`, of the first count of the row for the
+            whole number of each dim pixel's mean, shape (N,).
+        fraction_rows: the same for the fraction of each dim pixel's mean, shape (N,).
+        dn_per_electron: DN for an electron.
         row_deviation: standard deviation of the row noise in DN.
         ceiling: level at which the full well is reached, in DN.
     """
 
     level: Floats
     deviation: Floats
-    dark: NDArray[np.intp]
-    whole: NDArray[np.uint32]
-    rest: NDArray[np.uint32]
-    per_electron: float
+    dim_pixels: NDArray[np.intp]
+    whole_rows: NDArray[np.uint32]
+    fraction_rows: NDArray[np.uint32]
+    dn_per_electron: float
     row_deviation: float
     ceiling: float
 
@@ -104,8 +108,8 @@ class PhotonSensor:
         self._patterns: dict[tuple[int, int, int, int, int], Floats] = {}
         self._parts: dict[tuple[int, tuple[int, int], tuple[int, int, int, int]], Floats] = {}
 
-    def get_gain(self, gain_milli: int) -> float:
-        """Return K at this gain: DN for an electron."""
+    def get_dn_per_electron(self, gain_milli: int) -> float:
+        """Return K * g: the DN for an electron at this gain."""
         return self.constants.system_gain * gain_milli / 1000 * math.exp2(self.sensor.bits - 12)
 
     def get_read_noise(self, gain_milli: int) -> float:
@@ -120,9 +124,9 @@ class PhotonSensor:
 
     def get_noise_profile(self, gain_milli: int) -> tuple[float, float]:
         """Return a and b of the noise's variance ``a * x + b`` at DN x above black."""
-        gain = self.get_gain(gain_milli)
-        dark = np.hypot(self.get_read_noise(gain_milli), self.constants.row_noise)
-        return gain, float(gain * dark) ** 2 + 1 / 12
+        gain = self.get_dn_per_electron(gain_milli)
+        noise = np.hypot(self.get_read_noise(gain_milli), self.constants.row_noise)
+        return gain, float(gain * noise) ** 2 + 1 / 12
 
     def expose(
         self,
@@ -139,7 +143,7 @@ class PhotonSensor:
 
         Args:
             photons: photons a second on each pixel, shape (H, W) of the band; a number if all are
-                equal. A colour filter's light only: band c for a pixel of plane c.
+                equal. Each pixel counts only the light that its colour filter passes.
             size: width and height of the frame. Each size has its own fixed patterns.
             band: first row, and the row after the last one. The first row is even.
             exposure_us: exposure time in microseconds.
@@ -151,42 +155,42 @@ class PhotonSensor:
         top, bottom = band
         left, right = columns or (0, size[0])
         shape = (bottom - top, right - left)
-        place = (left, top, *shape)
+        region = (left, top, *shape)
         seconds = exposure_us / 1e6
-        gain = self.get_gain(gain_milli)
+        gain = self.get_dn_per_electron(gain_milli)
         electrons = np.empty(shape, np.float32)
         efficiency = self.constants.quantum_efficiency
         light = np.broadcast_to(np.asarray(photons, np.float32), shape)
         for site, colour in enumerate(self.sensor.cfa):
             filtered = np.s_[site // 2 :: 2, site % 2 :: 2]
             electrons[filtered] = light[filtered] * (efficiency["RGB".index(colour)] * seconds)
-        electrons *= self._get_pattern(_PRNU, size, place) * np.float32(self.constants.prnu) + 1
-        dark = self.get_dark_current(celsius) * seconds
-        electrons += dark
+        electrons *= self._get_pattern(_PRNU, size, region) * np.float32(self.constants.prnu) + 1
+        dark_electrons = self.get_dark_current(celsius) * seconds
+        electrons += dark_electrons
         if self._has_defects:
-            factor = dark / self.constants.dark_current
-            electrons += self._get_pattern(_HOT, size, place) * np.float32(factor)
+            factor = dark_electrons / self.constants.dark_current
+            electrons += self._get_pattern(_HOT, size, region) * np.float32(factor)
         np.maximum(electrons, 0, out=electrons)
 
         read = self.get_read_noise(gain_milli)
         deviation = electrons + np.float32(read**2)
         level = electrons.copy()
-        few = np.flatnonzero(electrons < POISSON_BELOW)
-        whole, rest, remainder = _split_mean(electrons.ravel()[few])
-        level.ravel()[few] = remainder
-        deviation.ravel()[few] = read**2
+        dim_pixels = np.flatnonzero(electrons < POISSON_BELOW)
+        whole_rows, fraction_rows, remainder = _split_mean(electrons.ravel()[dim_pixels])
+        level.ravel()[dim_pixels] = remainder
+        deviation.ravel()[dim_pixels] = read**2
         np.sqrt(deviation, out=deviation)
         deviation *= np.float32(gain)
-        level += self._get_pattern(_DSNU, size, place) * np.float32(self.constants.dsnu)
+        level += self._get_pattern(_DSNU, size, region) * np.float32(self.constants.dsnu)
         level *= np.float32(gain)
         black = np.array(self.sensor.black, np.float32).reshape(2, 2) + 0.5
         level += np.tile(black, (shape[0] // 2, shape[1] // 2))
         return Exposure(
             level,
             deviation,
-            few,
-            whole,
-            rest,
+            dim_pixels,
+            whole_rows,
+            fraction_rows,
             gain,
             gain * self.constants.row_noise,
             float(black.mean()) + gain * self.constants.full_well,
@@ -200,8 +204,9 @@ class PhotonSensor:
         Args:
             exposure: a band of rows; see :meth:`expose`.
             frame_number: each number has its own noise.
-            size: width and height of the frame, or of the part that is read out alone.
-            top: first row of the band in it.
+            size: width and height of the frame; of the region if only a region is read out. It is
+                only a part of the key of the random numbers.
+            top: first row of the band in that frame or region.
 
         Returns:
             The rows, shape (H, W).
@@ -211,13 +216,15 @@ class PhotonSensor:
         signal = random.standard_normal(exposure.level.shape, np.float32)
         signal *= exposure.deviation
         signal += exposure.level
-        if exposure.dark.size:
-            counts = _draw_poisson(random, exposure.whole, exposure.rest).astype(np.float32)
-            counts *= np.float32(exposure.per_electron)
-            if exposure.dark.size == signal.size:
+        if exposure.dim_pixels.size:
+            counts = _draw_poisson(random, exposure.whole_rows, exposure.fraction_rows).astype(
+                np.float32
+            )
+            counts *= np.float32(exposure.dn_per_electron)
+            if exposure.dim_pixels.size == signal.size:
                 signal += counts.reshape(signal.shape)
             else:
-                signal.ravel()[exposure.dark] += counts
+                signal.ravel()[exposure.dim_pixels] += counts
         rows = random.standard_normal((height, 1), np.float32)
         signal += rows * np.float32(exposure.row_deviation)
         # Adding half a DN and cutting the fraction rounds. Clipping comes last: a saturated pixel
@@ -230,17 +237,18 @@ class PhotonSensor:
         return np.random.Generator(np.random.SFC64(seeds))
 
     def _get_pattern(
-        self, purpose: int, size: tuple[int, int], place: tuple[int, int, int, int]
+        self, purpose: int, size: tuple[int, int], region: tuple[int, int, int, int]
     ) -> Floats:
-        """Return a part of a fixed pattern: a hot pixel's current, or a deviation of 1.
+        """Return a region of a fixed pattern, shape (H, W).
 
-        *place* is left, top, rows and columns. A pattern is made in the bands of whole frames, so
-        that a part has the pattern of the whole.
+        The values of _HOT are the dark currents of hot pixels. The values of other purposes are
+        drawn from a Gaussian of mean 0 and deviation 1. *region* is left, top, height and width. A
+        pattern is made in bands of the whole frame, so that a region has the pattern of the frame.
         """
-        left, top, height, width = place
+        left, top, height, width = region
         if width == size[0]:
             return self._get_band(purpose, size, top, (height, width))
-        key = (purpose, size, place)
+        key = (purpose, size, region)
         found = self._parts.get(key)
         if found is None:
             right, bottom = left + width, top + height
@@ -261,7 +269,7 @@ class PhotonSensor:
     def _get_band(
         self, purpose: int, size: tuple[int, int], top: int, shape: tuple[int, int]
     ) -> Floats:
-        """Return a band of a fixed pattern."""
+        """Return whole rows of a fixed pattern, from row *top* on."""
         key = (purpose, *size, top, shape[0])
         pattern = self._patterns.get(key)
         if pattern is None:
@@ -277,17 +285,17 @@ class PhotonSensor:
     def _make_hot_pixels(self, random: np.random.Generator, shape: tuple[int, int]) -> Floats:
         """Return the additional dark current of each pixel at the reference temperature."""
         current = np.zeros(shape, np.float32)
-        places, currents = self._draw_hot_pixels(random, current.size)
-        current.ravel()[places] = currents
+        indices, currents = self._draw_hot_pixels(random, current.size)
+        current.ravel()[indices] = currents
         return current
 
     def _draw_hot_pixels(
         self, random: np.random.Generator, pixels: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return which of so many pixels are hot, and their dark currents."""
+        """Return the indices of the hot ones among *pixels* pixels, and their dark currents."""
         count = random.binomial(pixels, self.constants.hot_pixel_fraction)
-        places = random.choice(pixels, count, replace=False)
-        return places, random.exponential(self.constants.hot_pixel_current, count)
+        indices = random.choice(pixels, count, replace=False)
+        return indices, random.exponential(self.constants.hot_pixel_current, count)
 
     def find_hot_pixels(self, size: tuple[int, int], least: float) -> list[tuple[int, int]]:
         """Return column and row of each pixel with a dark current of *least* or more.
@@ -302,47 +310,53 @@ class PhotonSensor:
         found: list[tuple[int, int]] = []
         for top, bottom in iterate_bands(*size):
             random = self._make_generator(_HOT, *size, top)
-            places, currents = self._draw_hot_pixels(random, (bottom - top) * width)
-            hot = places[currents >= least]
+            indices, currents = self._draw_hot_pixels(random, (bottom - top) * width)
+            hot = indices[currents >= least]
             found += zip((hot % width).tolist(), (hot // width + top).tolist(), strict=True)
         return found
 
 
 def _split_mean(electrons: Floats) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats]:
-    """Split mean electrons into two places of the table and a remainder.
+    """Split mean electrons into the rows of the table for a whole number and a fraction.
 
-    A Poisson variable is the sum of two whose means add up to its own.
+    The sum of two Poisson variables is a Poisson variable whose mean is the sum of both means. So a
+    count is the sum of a count from each row. The third value returned is the remainder of the
+    mean, which has no row and is added without noise.
     """
     floor = np.floor(electrons)
-    # Rounded up or down in turn, so that the variance is right on average as the mean is.
-    turn = np.arange(len(electrons)) * 0.6180339887498949 % 1
-    step = np.floor((electrons - floor) * _REST_STEPS + turn.astype(np.float32))
-    remainder = electrons - floor - step / np.float32(_REST_STEPS)
-    whole = floor.astype(np.uint32) * np.uint32(_DRAWS)
-    rest = (step.astype(np.uint32) + np.uint32(POISSON_BELOW)) * np.uint32(_DRAWS)
-    return whole, rest, np.asarray(remainder, np.float32)
+    # Dither: round fractions up or down so that the remainders average to 0 over the pixels, and
+    # mean and variance are right on average. Multiples of the golden ratio, modulo 1, are evenly
+    # spread thresholds.
+    threshold = np.arange(len(electrons)) * _GOLDEN_RATIO % 1
+    step = np.floor((electrons - floor) * _FRACTION_STEPS + threshold.astype(np.float32))
+    remainder = electrons - floor - step / np.float32(_FRACTION_STEPS)
+    whole_rows = floor.astype(np.uint32) * np.uint32(_DRAWS)
+    fraction_rows = (step.astype(np.uint32) + np.uint32(POISSON_BELOW)) * np.uint32(_DRAWS)
+    return whole_rows, fraction_rows, np.asarray(remainder, np.float32)
 
 
 def _draw_poisson(
-    random: np.random.Generator, whole: NDArray[np.uint32], rest: NDArray[np.uint32]
+    random: np.random.Generator,
+    whole_rows: NDArray[np.uint32],
+    fraction_rows: NDArray[np.uint32],
 ) -> NDArray[np.uint8]:
     """Return Poisson counts: three times as fast as numpy's, to 16 bits of probability."""
     table = _make_poisson_table()
-    bits = random.integers(0, 1 << 32, len(whole), np.uint32)
-    counts = np.take(table, (bits & np.uint32(_DRAWS - 1)) + whole)
+    bits = random.integers(0, 1 << 32, len(whole_rows), np.uint32)
+    counts = np.take(table, (bits & np.uint32(_DRAWS - 1)) + whole_rows)
     bits >>= np.uint32(16)
-    bits += rest
+    bits += fraction_rows
     counts += np.take(table, bits)
     return np.asarray(counts)
 
 
 @cache
 def _make_poisson_table() -> NDArray[np.uint8]:
-    """Return the counts of each mean: whole electrons up to POISSON_BELOW, then the fractions.
+    """Return the table of counts, flat. A row has _DRAWS counts, each as often as it is likely.
 
-    Each mean has _DRAWS counts, each as often as it is likely.
+    The rows are those of the means 0 to POISSON_BELOW - 1, then those of the fractions.
     """
-    fractions = (step / _REST_STEPS for step in range(_REST_STEPS + 1))
+    fractions = (step / _FRACTION_STEPS for step in range(_FRACTION_STEPS + 1))
     means = [*range(int(POISSON_BELOW)), *fractions]
     counts = np.arange(128)
     table = []

@@ -22,7 +22,7 @@ from .run_options import (
     named_urls,
     worker_input,
 )
-from .worker_plan import is_own
+from .worker_plan import starts_module
 
 if TYPE_CHECKING:
     from lenslink import Device
@@ -78,7 +78,7 @@ def _take(config: pytest.Config, urls: list[str]) -> HeldModule:
     wrap = recorder.wrap if recorder is not None else None
     # Windows has no flock. There the driver's own locks tell two jobs apart, and there are no rigs.
     is_lockable = sys.platform != "win32" or urls[0].startswith("rig:")
-    if len(urls) == 1 and (is_own(urls[0]) or not is_lockable):
+    if len(urls) == 1 and (starts_module(urls[0]) or not is_lockable):
         from lenslink.transports import parse
 
         parse(urls[0])
@@ -110,7 +110,7 @@ def lens_url(lens_held: HeldModule, pytestconfig: pytest.Config) -> str:
     MicroPython, the test is skipped.
     """
     named = named_urls(pytestconfig)
-    if named and not is_own(named[0]):
+    if named and not starts_module(named[0]):
         # Tests that open it themselves must not take a missing board for a module's failure.
         lens_held.start_session(lens_held.url)
         lens_held.close_connection()

@@ -22,7 +22,7 @@ import pytest
 from ..report.report_document import Figure, Picture, Trend
 from .lens_fixtures import HELD, HELD_USERS
 from .run_options import get_history_folder
-from .worker_plan import is_own
+from .worker_plan import starts_module
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame, Stats
@@ -123,7 +123,7 @@ def name_history(board: str, serial: str, link: str) -> str:
     """
     if link == "replay":
         return ""
-    return board if is_own(board) else serial
+    return board if starts_module(board) else serial
 
 
 def name_series(test: str, figure: str) -> str:

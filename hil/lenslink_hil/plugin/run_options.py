@@ -145,6 +145,11 @@ def worker_input(config: pytest.Config) -> dict[str, Any] | None:
     return found
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Return True in a worker process of pytest-xdist."""
+    return worker_input(config) is not None
+
+
 def named_urls(config: pytest.Config) -> list[str]:
     """Return the URLs that ``--lens`` or the environment names; empty for the default."""
     return list(config.option.lens or ())

@@ -1,8 +1,8 @@
-"""Choose the processes that the tests run in, and end the run in order at SIGTERM.
+"""Choose the processes that the tests run in, and end the run cleanly at SIGTERM.
 
-On a bench that ``--lens`` names, tests run in a worker of pytest-xdist, even if there is only one:
-a process that hangs can be killed only from outside, and the report is whole all the same. With
-``-n auto`` there is a worker for each board that is free.
+On a bench that ``--lens`` names, tests run in worker processes of pytest-xdist, even if one worker
+is enough. A test that hangs can then be killed with its worker, and the report still has all tests.
+With ``-n auto`` there is a worker for each board that is free.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from .run_options import named_urls, worker_input
+from .run_options import is_worker, named_urls
 
 _NOTE = pytest.StashKey[str]()
-_OWN = ("sim", "pico", "replay")
-"""Opening one of these starts its module: as many as are wanted."""
+_STARTING_SCHEMES = ("sim", "pico", "replay")
+"""Opening a URL of these schemes starts a new module, so that each worker can have its own."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -30,9 +30,12 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
 
 
 def _choose_workers(config: pytest.Config) -> str:
-    """Set the number of workers where it is ours to set; return the line that says so."""
+    """Set the number of workers unless the user has set it. Return a line for the report's head.
+
+    The line is empty if there is nothing to say.
+    """
     option = config.option
-    if not option.lens or option.collectonly or worker_input(config) is not None:
+    if not option.lens or option.collectonly or is_worker(config):
         return ""
     boards = count_boards(config)
     if not config.pluginmanager.has_plugin("xdist"):
@@ -61,12 +64,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def count_boards(config: pytest.Config) -> int | None:
-    """Return how many boards the named URLs mean: of a rig, those that are free, at least one.
+    """Return the number of boards behind the URLs of ``--lens``, at least 1.
 
-    Returns None if the bench starts as many modules as are wanted.
+    Of a rig, only the boards that nobody has taken count. Returns None if there is no limit,
+    because opening the URL starts a new module.
     """
     urls = named_urls(config)
-    if not urls or (len(urls) == 1 and is_own(urls[0])):
+    if not urls or (len(urls) == 1 and starts_module(urls[0])):
         return None
     boards = 0
     for url in urls:
@@ -74,10 +78,10 @@ def count_boards(config: pytest.Config) -> int | None:
     return max(1, boards)
 
 
-def is_own(url: str) -> bool:
-    """Return True if opening *url* starts a module, which nobody else can reach."""
+def starts_module(url: str) -> bool:
+    """Return True if opening *url* starts a new module, which nobody else can reach."""
     scheme, _, rest = url.partition(":")
-    return scheme in _OWN or (scheme == "usbip" and (not rest or rest.startswith("?")))
+    return scheme in _STARTING_SCHEMES or (scheme == "usbip" and (not rest or rest.startswith("?")))
 
 
 def _count_free(url: str) -> int:
@@ -90,7 +94,7 @@ def _count_free(url: str) -> int:
         rig, boards = find_rig_boards(url)
         taken = [BoardLock.is_taken(make_lock_path(b.address, rig.locks)) for b in boards]
     except LensLinkError:
-        # The fixtures report it, as a rig error of each test.
+        # The fixtures report the error, as a rig error of each test.
         return 1
     return taken.count(False)
 
@@ -98,7 +102,7 @@ def _count_free(url: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Let SIGTERM end the run as Ctrl-C does: boards are released and reports are written."""
     is_main = threading.current_thread() is threading.main_thread()
-    if not config.option.lens or worker_input(config) is not None or not is_main:
+    if not config.option.lens or is_worker(config) or not is_main:
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end_run)

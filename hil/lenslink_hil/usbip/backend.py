@@ -51,7 +51,7 @@ _LIBUSB_CODES = {
 
 @dataclass(eq=False)
 class UsbIpDevice:
-    """A device of a server; ``connection`` is None unless it is imported."""
+    """A device of a server. ``connection`` is None while this process has not imported it."""
 
     backend: UsbIpBackend
     exported: client.ExportedDevice
@@ -71,7 +71,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         self._seconds = seconds
 
     def enumerate_devices(self) -> Iterator[UsbIpDevice]:
-        """Ask the server for its devices; OSError if there is no server."""
+        """Ask the server for its devices. Raise OSError if there is no server."""
         for exported in client.list_devices(self._address, self._seconds):
             yield UsbIpDevice(self, exported)
 
@@ -82,7 +82,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
     # --- descriptors ----------------------------------------------------------------------
 
     def get_device_descriptor(self, dev: UsbIpDevice) -> Any:
-        """Build it from the server's list, without importing the device."""
+        """Return the device descriptor, from the server's list. The device is not imported."""
         device = dev.exported.device
         return SimpleNamespace(
             bLength=18, bDescriptorType=1, bcdUSB=0x0200,
@@ -96,13 +96,13 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         )  # fmt: skip
 
     def get_configuration_descriptor(self, dev: UsbIpDevice, config: int) -> Any:
-        """Ask the device, which is imported for that."""
+        """Return the configuration descriptor. Import the device to ask it."""
         if config:
             raise IndexError(config)
         return _as_namespace(self._read_descriptors(dev).configuration)
 
     def get_interface_descriptor(self, dev: UsbIpDevice, intf: int, alt: int, config: int) -> Any:
-        """Return it, or raise the IndexError that tells pyusb how many there are."""
+        """Return the interface descriptor. An IndexError tells pyusb that there are no more."""
         del config
         alternate = self._find_alternates(dev, intf)[alt]
         return _as_namespace(alternate.fields, bytes(alternate.extra))
@@ -110,7 +110,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
     def get_endpoint_descriptor(
         self, dev: UsbIpDevice, ep: int, intf: int, alt: int, config: int
     ) -> Any:
-        """Return that of the interface's *ep*-th endpoint."""
+        """Return the descriptor of the interface's *ep*-th endpoint."""
         del config
         descriptor = _as_namespace(self._find_alternates(dev, intf)[alt].endpoints[ep])
         descriptor.bRefresh = descriptor.bSynchAddress = 0
@@ -122,7 +122,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         return [each for each in interfaces if each.fields.bInterfaceNumber == numbers[index]]
 
     def _read_descriptors(self, dev: UsbIpDevice) -> Descriptors:
-        """Read them, once. A device that is not open is imported for that, and given back."""
+        """Read the descriptors, once. Import a device that is not open, and release it again."""
         if dev.descriptors is None:
             was_closed = dev.connection is None
             self.open_device(dev)
@@ -171,7 +171,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         self._request(dev_handle, _DEVICE_OUT, StandardRequest.SET_CONFIGURATION, config_value, 0)
 
     def get_configuration(self, dev_handle: UsbIpDevice) -> int:
-        """Return the configuration; choose the first if there is none, as a kernel does."""
+        """Return the configuration. If there is none, choose the first, as a kernel does."""
         buffer = array.array("B", [0])
         request = StandardRequest.GET_CONFIGURATION
         self.ctrl_transfer(dev_handle, _DEVICE_IN, request, 0, 0, buffer, 0)
@@ -186,7 +186,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         self._request(dev_handle, _INTERFACE_OUT, StandardRequest.SET_INTERFACE, altsetting, intf)
 
     def claim_interface(self, dev_handle: UsbIpDevice, intf: int) -> None:
-        """Do nothing, because who has imported the device has all its interfaces."""
+        """Do nothing: the client that has imported a device has all its interfaces."""
 
     def release_interface(self, dev_handle: UsbIpDevice, intf: int) -> None:
         """Do nothing, as claim_interface()."""

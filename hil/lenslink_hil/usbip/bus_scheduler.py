@@ -12,10 +12,10 @@ from typing import Final
 from .endpoint import Endpoint, EndpointState
 
 _UNBOUNDED: Final = 1 << 30
-# Within a bounded rate, each turn of an endpoint is at most so long.
-_SLICE_S: Final = 0.001
-# A bus with a bounded rate makes up for a timer that was late by at most so much.
-_LATE_S: Final = 0.005
+# If the rate is bounded, one turn of an endpoint moves at most the bytes of this time.
+_TURN_S: Final = 0.001
+# If the rate is bounded and the caller is late, make up for at most this delay.
+_MAX_LATE_S: Final = 0.005
 
 
 class BusScheduler:
@@ -31,13 +31,16 @@ class BusScheduler:
         self._turn = 0
 
     def move_packets(self, endpoints: Mapping[int, Endpoint], now: float) -> float | None:
-        """Move all packets that can move now. Return when to call again, None for no such time."""
+        """Move all packets that can move now. Return the time of the next call that is needed.
+
+        None: call again when a transfer is started.
+        """
         addresses = sorted(endpoints)
         has_moved = True
         while has_moved:
             has_moved = False
             for index in range(len(addresses)):
-                # What ends a transfer may close an endpoint.
+                # The end of an earlier transfer may have removed the endpoint.
                 endpoint = endpoints.get(addresses[(self._turn + index) % len(addresses)])
                 if endpoint is None or endpoint.state is not EndpointState.MOVING:
                     continue
@@ -46,7 +49,7 @@ class BusScheduler:
                     return self._free_at
                 count = endpoint.move_packets(self._limit(endpoint.packet_bytes))
                 if self._rate:
-                    self._free_at = max(self._free_at, now - _LATE_S) + count / self._rate
+                    self._free_at = max(self._free_at, now - _MAX_LATE_S) + count / self._rate
                 has_moved = True
         return None
 
@@ -54,5 +57,5 @@ class BusScheduler:
         """Return the bytes of one turn: whole packets, at least one."""
         limit = _UNBOUNDED
         if self._rate:
-            limit = max(packet_bytes, int(self._rate * _SLICE_S))
+            limit = max(packet_bytes, int(self._rate * _TURN_S))
         return limit - limit % packet_bytes

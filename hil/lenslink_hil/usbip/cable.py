@@ -6,8 +6,9 @@ endpoint, and the server, which is the bus, says when the transfer is done. A *r
 whole machine with a bus of its own, an emulated chip: it sends ATTACH_REMOTE, and the server passes
 the host's transfers on to it as they are.
 
-``generation`` numbers the time between two resets, or two halts, of an endpoint. A record that
-carries an older generation was sent by a board that did not know of the reset yet: it is ignored.
+``generation`` is a number that the server changes at each reset, and at each halt of an endpoint.
+Each record of the board carries the last generation that the board knows. The server ignores a
+record with an older generation: the board sent it before it knew of the reset or the halt.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ RECORD = Struct("header" / HEADER, "payload" / Bytes(this.header.length))
 FAST_HEADER = struct.Struct("<BBHHHI")
 
 URB_START = struct.Struct("<II8s")
-"""Number, bytes to receive, setup packet (of endpoint 0)."""
+"""The URB's number, the number of bytes to receive, the setup packet (endpoint 0 only)."""
 URB_END = struct.Struct("<IiI")
-"""Number, status as Linux has it, bytes moved."""
+"""The URB's number, its status (0 or a negative errno of Linux), the number of bytes moved."""
 
 MAX_PAYLOAD: Final = 0xFFFF
 """The longest payload of a virtual board: a transfer's length has 16 bits."""

@@ -86,7 +86,7 @@ class ControlEndpoint:
     def unlink(self, seqnum: int) -> bool:
         """Take a transfer back without ending it; return False if it is not here."""
         if self._forwarded is not None and self._forwarded.seqnum == seqnum:
-            # The board answers all the same: the transfers behind this one wait for that.
+            # The board still answers this transfer. The transfers behind it wait for that answer.
             self._forwarded = None
             self._enter(ControlState.DISCARDING_REPLY)
             return True
@@ -109,7 +109,7 @@ class ControlEndpoint:
 
     def _serve_queue(self) -> None:
         while self._queue and self.state is ControlState.IDLE:
-            # It leaves the queue first, because a request for a reset ends all that are in it.
+            # Remove the URB first: a request that resets the device ends all URBs in the queue.
             urb, setup = self._queue.popleft()
             answer = self._answer(SetupPacket.parse(setup))
             if answer is FORWARD:

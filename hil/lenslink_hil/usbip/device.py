@@ -123,7 +123,7 @@ class VirtualDevice:
     ) -> None:
         endpoint = self.endpoints.get(address)
         if endpoint is None or endpoint.generation != generation:
-            # The board did not know yet of a reset or a halt when it sent this.
+            # The board sent this record before it knew of a reset or a halt.
             _log.debug("endpoint 0x%02x: record of generation %d ignored", address, generation)
         elif kind == Kind.ARM:
             endpoint.arm(data, value)
@@ -135,12 +135,12 @@ class VirtualDevice:
     # --- the host's side ------------------------------------------------------------------
 
     def open(self, complete: Complete) -> None:
-        """Give the device to a host: reset it. *complete* takes each URB that has ended."""
+        """Reset the device for a new host. *complete* takes each URB that has ended."""
         self._complete = complete
         self.reset()
 
     def close(self) -> None:
-        """Take the device from its host: reset it; nobody is told of the URBs that end."""
+        """Reset the device, because its host has left. URBs that end are not reported."""
         self._complete = None
         self.reset()
 
@@ -151,7 +151,7 @@ class VirtualDevice:
         self._send(Kind.RESET, 0, self._configuration.generation)
 
     def submit(self, urb: Urb) -> None:
-        """Take a transfer on an endpoint other than 0; end it at once if that cannot be."""
+        """Queue a URB on an endpoint other than 0. End it at once if there is no such endpoint."""
         endpoint = self.endpoints.get(urb.endpoint)
         if not self.is_attached:
             self._end_urb(urb, -ENODEV)
@@ -161,7 +161,7 @@ class VirtualDevice:
             endpoint.submit(urb)
 
     def submit_control(self, urb: Urb, setup: bytes) -> None:
-        """Take a transfer on endpoint 0. *setup* are the eight bytes of its setup packet."""
+        """Queue a URB on endpoint 0. *setup* is the setup packet, eight bytes."""
         if not self.is_attached:
             self._end_urb(urb, -ENODEV)
         else:
@@ -176,7 +176,10 @@ class VirtualDevice:
         return -ECONNRESET if self._control.unlink(seqnum) else 0
 
     def move_packets(self, now: float) -> float | None:
-        """Move all packets that can move; return when to call again, None for no such time."""
+        """Move all packets that can move now. Return the time of the next call that is needed.
+
+        None: call again when a transfer is started.
+        """
         return self._scheduler.move_packets(self.endpoints, now)
 
     # --- what requests on endpoint 0 change -----------------------------------------------

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class EndpointState(enum.Enum):
-    """Which side of an endpoint has a transfer there."""
+    """Which sides have started a transfer on an endpoint: the board, the host, both, or neither."""
 
     IDLE = "idle"
     BOARD_READY = "board ready"
@@ -50,15 +50,15 @@ class BoardTransfer:
 class Endpoint:
     """One direction of an endpoint number.
 
-    ===============  =============  ==============  =================  ================  ==========
-    State            board arms     host submits    board's is done    last URB ends     halt
-    ===============  =============  ==============  =================  ================  ==========
-    IDLE             BOARD_READY    HOST_WAITING    --                 --                HALTED
-    BOARD_READY      BOARD_READY    MOVING          --                 --                HALTED
-    HOST_WAITING     MOVING         HOST_WAITING    --                 IDLE              HALTED
-    MOVING           MOVING         MOVING          HOST_WAITING       BOARD_READY       HALTED
-    HALTED           HALTED [1]     HALTED [2]      --                 --                HALTED
-    ===============  =============  ==============  =================  ================  ==========
+    =============  ============  ==============  ======================  =============  ==========
+    State          board arms    host submits    board's transfer ends   last URB ends  halt
+    =============  ============  ==============  ======================  =============  ==========
+    IDLE           BOARD_READY   HOST_WAITING    --                      --             HALTED
+    BOARD_READY    BOARD_READY   MOVING          --                      --             HALTED
+    HOST_WAITING   MOVING        HOST_WAITING    --                      IDLE           HALTED
+    MOVING         MOVING        MOVING          HOST_WAITING            BOARD_READY    HALTED
+    HALTED         HALTED [1]    HALTED [2]      --                      --             HALTED
+    =============  ============  ==============  ======================  =============  ==========
 
     1. The endpoint ignores what the board arms.
     2. The URB ends at once with EPIPE.
@@ -71,15 +71,18 @@ class Endpoint:
     full or with a short packet, as on a wire. The board's transfer ends when all its bytes have
     moved, or with a short packet of the host.
 
-    ``generation`` numbers the time between two resets or halts. The board repeats it in each
-    record, so that a transfer which it armed before it knew of a reset is ignored.
+    ``generation`` is a number that the device changes at each reset and at each halt by the host.
+    Each record of the board (:mod:`~lenslink_hil.usbip.cable`) carries the board's last known
+    generation. The device ignores a record whose generation is older: the board sent it before it
+    knew of the reset or the halt.
 
     Args:
         address: the endpoint's number, with bit 7 set for IN.
         packet_bytes: the longest packet, wMaxPacketSize.
         generation: the generation in which the host configured the device.
         complete: takes each URB that has ended, and its status.
-        report_done: takes the endpoint, the number of bytes, and what the host sent.
+        report_done: takes the endpoint, the number of bytes that the board's transfer moved, and
+            the host's data if the endpoint is OUT.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class Endpoint:
 
     @property
     def state(self) -> EndpointState:
-        """Which side has a transfer here."""
+        """The state, which follows from the transfers of both sides."""
         if self._is_halted:
             return EndpointState.HALTED
         if self._board_transfer is None:
@@ -116,7 +119,7 @@ class Endpoint:
     # --- the board's side -----------------------------------------------------------------
 
     def arm(self, data: bytes, length: int) -> None:
-        """Take a transfer of the board: *data* to send, or space for *length* bytes."""
+        """Start a transfer of the board: *data* to send, or space for *length* bytes."""
         if not self._is_halted:
             self._board_transfer = BoardTransfer(
                 memoryview(data if self.is_in else bytearray(length))
@@ -150,7 +153,7 @@ class Endpoint:
         return None
 
     def halt(self) -> None:
-        """Enter HALTED: drop the board's transfer, without telling it, and end each URB."""
+        """Enter HALTED: drop the board's transfer without a report, and end each URB with EPIPE."""
         self._is_halted = True
         self._board_transfer = None
         self.cancel_urbs(EPIPE)
@@ -171,7 +174,7 @@ class Endpoint:
     def move_packets(self, limit: int) -> int:
         """Move at most *limit* bytes of the first URB; return how many have moved.
 
-        Call it in state MOVING only. It ends the URB, the board's transfer, or both.
+        Call it in state MOVING only. Ends the URB and the board's transfer if they are complete.
         """
         urb, transfer = self._urbs[0], self._board_transfer
         assert transfer is not None
@@ -185,7 +188,8 @@ class Endpoint:
         if count > room:
             count = room - room % self.packet_bytes
             if not count:
-                # The next packet is longer than the rest of the host's buffer: both lose it.
+                # The board's next packet is longer than the rest of the host's buffer. It is lost:
+                # the board counts it as sent, and the URB ends with EOVERFLOW.
                 transfer.offset += min(transfer.remaining, self.packet_bytes)
                 self._end_first_urb(-EOVERFLOW)
         if count:
@@ -198,8 +202,9 @@ class Endpoint:
             length = len(transfer.buffer)
             is_short = not length or length % self.packet_bytes != 0
             self._end_board_transfer(transfer)
-        is_first = bool(self._urbs) and self._urbs[0] is urb
-        if is_first and (is_short or urb.actual_length == urb.length):
+        # The URB may have ended above, and the report may have cancelled all URBs.
+        is_pending = bool(self._urbs) and self._urbs[0] is urb
+        if is_pending and (is_short or urb.actual_length == urb.length):
             self._end_first_urb(0)
         return count
 
@@ -211,17 +216,18 @@ class Endpoint:
         transfer.buffer[transfer.offset : end] = piece
         urb.actual_length += count
         transfer.offset = end
-        is_over = urb.actual_length == len(urb.data)
+        has_sent_all = urb.actual_length == len(urb.data)
         fills_packets = urb.actual_length > 0 and urb.actual_length % self.packet_bytes == 0
-        # An empty URB is one empty packet, and an empty packet is a short one.
-        is_short = is_over and not fills_packets
-        if is_over and fills_packets and urb.has_zero_packet:
-            # The data goes first; the empty packet follows in a call of its own.
-            is_short = count == 0
-            is_over = is_short
-        if is_short or transfer.is_complete:
+        if fills_packets and urb.has_zero_packet:
+            # An empty packet follows the data, in a call of its own that moves 0 bytes.
+            ends_urb = ends_short = has_sent_all and count == 0
+        else:
+            ends_urb = has_sent_all
+            # An empty URB is one empty packet, and an empty packet is a short one.
+            ends_short = has_sent_all and not fills_packets
+        if ends_short or transfer.is_complete:
             self._end_board_transfer(transfer)
-        if is_over:
+        if ends_urb:
             self._end_first_urb(0)
         return count
 

@@ -77,5 +77,5 @@ class SetupPacket:
 
     @property
     def is_port_reset(self) -> bool:
-        """Whether it resets the hub's port: USB/IP passes a bus reset on in this form."""
+        """Whether the request resets the hub's port: a USB/IP client's form of a bus reset."""
         return (self.request_type, self.request, self.value) == (0x23, 3, 4)

@@ -37,7 +37,7 @@ class Urb:
         self.received_pieces: list[memoryview] = []
 
     def final_status(self, status: int) -> int:
-        """Return *status*, or -EREMOTEIO for a short read that the host does not accept."""
+        """Return *status*. Return -EREMOTEIO for a short read if the host does not accept one."""
         is_short = self.data is None and self.actual_length < self.length
         if not status and is_short and self.flags & SHORT_NOT_OK:
             return -EREMOTEIO

@@ -34,14 +34,14 @@ class Doorbell:
         self._address = base + HEADER.at["doorbell"]
 
     def count_change(self) -> None:
-        """Count a change of a slot's state that no sleeper waits for."""
+        """Count a change of a slot's state without waking anybody: no sleeper waits for it."""
         self._generation += 1
         self._q[_GENERATION] = self._generation
 
     def notify_change(self) -> None:
         """Count a change of a slot's state, and wake all sleepers."""
         self.count_change()
-        self._count()
+        self._change_doorbell()
         fence()
         if self._memory[_ASLEEP] != _ALL_AWAKE:
             wake(self._address)
@@ -49,17 +49,17 @@ class Doorbell:
     def notify_rows(self) -> None:
         """Count new rows, and wake the readers that wait for rows.
 
-        This costs well below a microsecond: there is no fence, so a sleeper may be missed until the
-        next rows.
+        There is no fence, so that this takes well below a microsecond. A reader that falls asleep
+        at the same moment may therefore sleep until the next rows.
         """
-        self._count()
-        if Asleep.STRIP in self._memory[_ASLEEP]:
+        self._change_doorbell()
+        if Asleep.ROWS in self._memory[_ASLEEP]:
             wake(self._address)
 
     def wake_all(self) -> None:
-        """Wake all sleepers, without a look at who sleeps."""
+        """Wake all sleepers, whether or not anybody is marked as asleep."""
         wake(self._address)
 
-    def _count(self) -> None:
+    def _change_doorbell(self) -> None:
         self._value = (self._value + 1) & 0xFFFFFFFF
         self._i[_DOORBELL] = self._value

@@ -413,7 +413,7 @@ static inline int lenslink_ring_next(struct lenslink_ring *ring, struct lenslink
         if (!over)
             lenslink_ring_sleep_(
                 ring, doorbell, until,
-                ring->early ? LENSLINK_RING_ASLEEP_STRIP : LENSLINK_RING_ASLEEP_FRAME);
+                ring->early ? LENSLINK_RING_ASLEEP_ROWS : LENSLINK_RING_ASLEEP_FRAME);
     }
 }
 
@@ -442,7 +442,7 @@ static inline int lenslink_frame_wait(struct lenslink_ring *ring, const struct l
             return over;
         if (lenslink_ring_now_() >= until)
             return ETIMEDOUT;
-        lenslink_ring_sleep_(ring, doorbell, until, LENSLINK_RING_ASLEEP_STRIP);
+        lenslink_ring_sleep_(ring, doorbell, until, LENSLINK_RING_ASLEEP_ROWS);
     }
 }
 

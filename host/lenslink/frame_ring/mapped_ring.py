@@ -43,9 +43,9 @@ DOORBELL, _ASLEEP = HEADER.at["doorbell"] // 4, HEADER.at["asleep"]
 _AWAKE = int(Asleep.AWAKE)
 _CLOSED = HEADER.at["closed"] // 4
 _CFAS = tuple(cfa.name for cfa in Cfa)
-# A sleeper notices the writer's death after at most this time.
-_LOOK_S = 0.1
-# While the ring does not exist yet, it is looked for this often.
+# A sleeper wakes at least this often, to notice the writer's death.
+_MAX_SLEEP_S = 0.1
+# Look this often for a ring that does not exist yet.
 _POLL_S = 0.02
 
 Geometry = tuple[Layout, str, NDArray[np.uint8]]
@@ -66,6 +66,7 @@ class MappedRing:
         self.name = name
         self.path = path
         self.is_closed = False
+        """True once this process has closed its mapping. The ring itself may go on."""
         self._geometries: dict[int, tuple[tuple[int, ...], Geometry]] = {}
         self.descriptor, header = _open_ring(path, deadline)
         try:
@@ -97,11 +98,11 @@ class MappedRing:
 
     @property
     def has_ended(self) -> bool:
-        """True if the writer has ended the ring properly."""
+        """True if the writer has closed the ring. A writer that died has not."""
         return self.i[_CLOSED] != 0
 
     def is_over(self) -> bool:
-        """Return True if the writer has ended the ring or is dead."""
+        """Return True if no frame will come any more: the writer closed the ring or died."""
         return self.has_ended or not segment.is_locked(self.descriptor, segment.WRITER)
 
     def make_disconnected(self) -> Disconnected:
@@ -121,14 +122,17 @@ class MappedRing:
         fence()
         try:
             if self.i[DOORBELL] == doorbell:
-                sleep(self._doorbell_address, doorbell, min(_LOOK_S, deadline.remaining()))
+                sleep(self._doorbell_address, doorbell, min(_MAX_SLEEP_S, deadline.remaining()))
         finally:
             self.control[_ASLEEP + number] = _AWAKE
 
     # --- frames -----------------------------------------------------------------------------
 
     def get_geometry(self, slot: int, start: FrameStart) -> Geometry:
-        """Check and return how the pixels in a slot lie; usually as those of its last frame."""
+        """Check and return how the pixels in a slot lie.
+
+        The result is kept for the slot, because its next frame usually has the same geometry.
+        """
         pixel_format, width, height = start.pixel_format, start.width, start.height
         stride, cfa = start.stride, start.cfa
         key = (pixel_format, width, height, stride, cfa)
@@ -156,11 +160,11 @@ class MappedRing:
 def _open_ring(path: Path, deadline: Deadline) -> tuple[int, dict[str, int]]:
     """Open the ring's file once it has a writer, and check its header."""
     while True:
-        is_late = not deadline.remaining()
+        is_last_try = not deadline.remaining()
         try:
             descriptor = segment.attach(path)
         except NotFound:
-            if is_late:
+            if is_last_try:
                 raise
         else:
             try:
@@ -177,7 +181,7 @@ def _open_ring(path: Path, deadline: Deadline) -> tuple[int, dict[str, int]]:
                 raise
             segment.remove(descriptor, path)
             segment.close(descriptor)
-            if is_late:
+            if is_last_try:
                 raise NotFound(f"the frame ring {path} has no writer")
         time.sleep(min(_POLL_S, deadline.remaining()))
 

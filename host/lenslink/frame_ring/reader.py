@@ -46,13 +46,15 @@ from .mapped_ring import DOORBELL, MappedRing
 from .shared_frame import ENDED, ROWS, STATE_MASK, SharedFrame
 from .sync import fence, order
 
-# Lookups in enumerations and tables of offsets are slow, and a first tile waits for them.
-_STARTED, _FINISHED, _LAST = map(int, (SlotState.STARTED, SlotState.FINISHED, max(SlotState)))
+# Numbers and word indices, looked up once: lookups in enumerations and tables of offsets are slow
+# and would add to the time from a frame's first rows to their delivery.
+_STARTED, _FINISHED, _MAX_STATE = map(int, (SlotState.STARTED, SlotState.FINISHED, max(SlotState)))
 _AT = {name: offset // 8 for name, offset in READER.at.items()}
 _GENERATION = HEADER.at["generation_counter"] // 8
 _FRAME_COUNTS = HEADER.at["frame_counts"] // 8
 _STREAM, _SEQUENCE = SLOT.at["stream"] // 4, SLOT.at["sequence"] // 8
-_SCANS = 8
+# Repeat a scan this often if slots changed meanwhile, and a choice if its slot was taken meanwhile.
+_MAX_TRIES = 8
 # Sequences in the memory may be nonsense. The reader's own counts must still fit a word.
 _MAX_COUNT = (1 << 63) - 1
 
@@ -60,7 +62,7 @@ _log = logging.getLogger(__name__)
 
 
 class _SlotView(NamedTuple):
-    """Hold what a scan has read from a slot."""
+    """What a scan has read from slot number *slot*."""
 
     slot: int
     state_word: int
@@ -74,8 +76,8 @@ class FrameRingReader(ClosesOnExit):
 
     With the policy ``latest``, a slow reader skips frames (``skipped_frames``), and its first frame
     is the newest there is. With ``every``, each frame that ends from now on waits for the reader
-    while the ring has free slots. When no slot is free, the reader loses the newest frames
-    (``dropped_frames``), while other readers still see them.
+    in its slot. Frames wait in all slots but three. When more frames end, the reader loses the
+    newest of them (``dropped_frames``). Other readers still see those, until their slots are taken.
 
     Args:
         name: The ring's name.
@@ -132,7 +134,8 @@ class FrameRingReader(ClosesOnExit):
         self._last_sequences = dict.fromkeys(self._streams, 0)
         deadline = Deadline(wait, f"waiting for the frame ring {name}")
         self._ring = MappedRing(name, self.path, deadline)
-        self._q, self._i = self._ring.q, self._ring.i
+        # The shared control data as 64-bit words and as 32-bit words.
+        self._words64, self._words32 = self._ring.q, self._ring.i
         try:
             self._join()
         except BaseException:
@@ -153,28 +156,30 @@ class FrameRingReader(ClosesOnExit):
                 break
         else:
             raise DeviceBusy(f"the frame ring {self.name} has {READERS} readers, the most it takes")
-        self._number, self._entry = number, at // 8
+        self._number, self._entry_word = number, at // 8
         for index in range(READER.size // 8):
-            self._q[self._entry + index] = 0
+            self._words64[self._entry_word + index] = 0
         self._put("pid", os.getpid())
         self._put("streams", sum(1 << stream for stream in self._streams))
         if self.policy == Policy.EVERY:
-            # The writer keeps every frame from now on. Of the frames before, the reader wants those
-            # that have not ended yet.
+            # The writer keeps each frame that ends behind the reader's last sequence. Store the
+            # newest sequence and the policy first, so that every frame that begins from now on is
+            # kept. Then set the sequence back to before the frames that are still under way.
             for stream in self._streams:
-                self._set_last_sequence(stream, self._q[_FRAME_COUNTS + stream])
+                self._set_last_sequence(stream, self._words64[_FRAME_COUNTS + stream])
             self._put("policy", self.policy)
             fence()
-            slots = [view for view in self._scan() if view.state not in ENDED]
+            under_way = [view for view in self._scan() if view.state not in ENDED]
             for stream in self._streams:
-                before = [view.sequence - 1 for view in slots if view.stream == stream]
+                before = [view.sequence - 1 for view in under_way if view.stream == stream]
                 self._set_last_sequence(stream, min([self._last_sequences[stream], *before]))
         self._put("policy", self.policy)
         fence()
         _log.debug("frame ring %s: joined as reader %d, %s", self.name, number, self.policy.name)
 
     def _put(self, name: str, value: int, index: int = 0) -> None:
-        self._q[self._entry + _AT[name] + index] = value
+        """Store word *index* of the field *name* in the reader's entry."""
+        self._words64[self._entry_word + _AT[name] + index] = value
 
     def _set_last_sequence(self, stream: int, sequence: int) -> None:
         self._last_sequences[stream] = sequence
@@ -199,22 +204,26 @@ class FrameRingReader(ClosesOnExit):
         deadline = Deadline(seconds, "the frame ring's next frame")
         pin = self._find_free_pin()
         ring = self._ring
-        is_over = False
+        is_last_look = False
         while True:
-            doorbell = self._i[DOORBELL]
+            doorbell = self._words32[DOORBELL]
             frame = self._pick(pin)
             if frame is not None:
                 return frame
-            if is_over:
+            if is_last_look:
                 raise ring.make_disconnected()
-            is_over = ring.is_over()
-            if not is_over:
+            # The writer may have finished a frame between the pick and its end: look once more.
+            is_last_look = ring.is_over()
+            if not is_last_look:
                 deadline.check()
-                asleep = Asleep.STRIP if self._early else Asleep.FRAME
+                asleep = Asleep.ROWS if self._early else Asleep.FRAME
                 ring.sleep(self._number, doorbell, deadline, asleep)
 
     def __iter__(self) -> Iterator[SharedFrame]:
-        """Yield frames until the writer ends the ring; each is released before the next."""
+        """Yield frames until the writer ends the ring; each is released before the next.
+
+        If the reader is closed or the writer died, the error of :meth:`next` is raised.
+        """
         while True:
             try:
                 frame = self.next()
@@ -228,36 +237,38 @@ class FrameRingReader(ClosesOnExit):
     def _find_free_pin(self) -> int:
         if self._ring.is_closed:
             raise UsageError(f"the reader of the frame ring {self.name} is closed")
-        first = self._entry + _AT["pins"]
+        first = self._entry_word + _AT["pins"]
         most = 2 if self._is_latest else PINS
         for pin in range(first, first + most):
-            if not self._q[pin]:
+            if not self._words64[pin]:
                 return pin
         raise UsageError(f"{most} frames of the frame ring {self.name} are held: release one first")
 
     def _scan(self) -> list[_SlotView]:
         """Read all slots, at one moment if possible."""
-        q, i, last = self._q, self._i, self._last_sequences
+        q, i, last = self._words64, self._words32, self._last_sequences
         views: list[_SlotView] = []
-        for _ in range(_SCANS):
+        for _ in range(_MAX_TRIES):
             before = q[_GENERATION]
             order()
             views = []
-            for slot, at in self._ring.slot_words:
-                state_word = q[at]
+            for slot, word in self._ring.slot_words:
+                state_word = q[word]
                 order()
                 state = state_word & STATE_MASK
-                if 0 < state <= _LAST:
-                    stream = i[2 * at + _STREAM]
+                if 0 < state <= _MAX_STATE:
+                    stream = i[2 * word + _STREAM]
                     if stream in last:
-                        views.append(_SlotView(slot, state_word, stream, q[at + _SEQUENCE], state))
+                        sequence = q[word + _SEQUENCE]
+                        views.append(_SlotView(slot, state_word, stream, sequence, state))
             order()
             if q[_GENERATION] == before:
                 break
         return views
 
     def _pick(self, pin: int) -> SharedFrame | None:
-        for _ in range(_SCANS):
+        """Choose a slot, pin it and return its frame; None if no frame is ready."""
+        for _ in range(_MAX_TRIES):
             choice = self._choose()
             if choice is None:
                 return None
@@ -267,14 +278,15 @@ class FrameRingReader(ClosesOnExit):
         return None
 
     def _choose(self) -> _SlotView | None:
-        """Return the frame to read next. Stills come first, since they are rare.
+        """Return the slot to read next, or None. Stills come first, since they are rare.
 
-        The other streams take turns. Counts frames that were given up.
+        The other streams take turns. With the policy ``every``, this passes over the frames that
+        the writer aborted, and counts them as dropped.
         """
-        slots = self._scan()
+        views = self._scan()
         for stream in self._list_turns():
             last = self._last_sequences[stream]
-            unread = [view for view in slots if view.stream == stream and view.sequence > last]
+            unread = [view for view in views if view.stream == stream and view.sequence > last]
             if len(unread) > 1:
                 unread.sort(key=_by_sequence, reverse=self._is_latest)
             for view in unread:
@@ -283,7 +295,7 @@ class FrameRingReader(ClosesOnExit):
                 if not self._is_latest:
                     if view.state != SlotState.ABORTED:
                         break
-                    self._count(view, delivered=False)
+                    self._advance_to(view, delivered=False)
         return None
 
     def _list_turns(self) -> list[int]:
@@ -295,30 +307,31 @@ class FrameRingReader(ClosesOnExit):
         if view.state == _FINISHED:
             return True
         rows = self._ring.slot_words[view.slot][1] + ROWS
-        return self._early and view.state == _STARTED and self._q[rows] > 0
+        return self._early and view.state == _STARTED and self._words64[rows] > 0
 
     def _claim(self, view: _SlotView, pin: int) -> SharedFrame | None:
         """Pin the slot, or return None if the writer has taken it meanwhile."""
-        self._q[pin] = view.slot + 1
+        self._words64[pin] = view.slot + 1
         fence()
-        word = self._q[self._ring.slot_words[view.slot][1]]
+        word = self._words64[self._ring.slot_words[view.slot][1]]
         order()
         is_same = word >> GENERATION_SHIFT == view.state_word >> GENERATION_SHIFT
         if not is_same or word & STATE_MASK not in (_STARTED, _FINISHED):
             _log.debug("slot %d was taken while it was claimed", view.slot)
-            self._q[pin] = 0
+            self._words64[pin] = 0
             return None
         try:
             frame = SharedFrame(self._ring, view.slot, pin, self._number, self._timeout)
         except BaseException:
-            self._q[pin] = 0
+            self._words64[pin] = 0
             raise
         finally:
-            # A damaged frame is counted too, or no frame would ever follow it.
-            self._count(view, delivered=True)
+            # Advance past a damaged frame too, or the reader would choose it again for ever.
+            self._advance_to(view, delivered=True)
         return frame
 
-    def _count(self, view: _SlotView, *, delivered: bool) -> None:
+    def _advance_to(self, view: _SlotView, *, delivered: bool) -> None:
+        """Store the frame's sequence as the last one. Count the frame and those passed over."""
         missed = view.sequence - self._last_sequences[view.stream] - 1
         if missed and not self._is_latest:
             self.dropped_frames = min(self.dropped_frames + missed, _MAX_COUNT)
@@ -335,14 +348,14 @@ class FrameRingReader(ClosesOnExit):
     def close(self) -> None:
         """Clear all pins and leave the ring. Idempotent.
 
-        The file of a writer that died is removed. Arrays that were taken from frames stay readable,
+        If the writer died, this removes its file. Arrays that were taken from frames stay readable,
         but their contents may change.
         """
         if self._ring.is_closed:
             return
         for index in range(READER.size // 8 - 1, -1, -1):
-            self._q[self._entry + index] = 0
-        segment.unlock(self._ring.descriptor, 8 * self._entry)
+            self._words64[self._entry_word + index] = 0
+        segment.unlock(self._ring.descriptor, 8 * self._entry_word)
         self._ring.close()
         _log.debug("frame ring %s: reader %d has left", self.name, self._number)
 

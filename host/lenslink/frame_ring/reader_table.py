@@ -25,11 +25,12 @@ from lenslink_protocol.ringlayout import (
 from . import segment
 from .slot import Slot
 
-# Slots that are not kept for slow readers: for a frame under way, for the newest frame, and for the
-# frame that a reader of the newest one has pinned.
+# Slots in which no frame waits for a slow reader: one for a frame under way, one for the newest
+# frame, and one for the frame that a reader with the policy ``latest`` has pinned.
 _SPARE_SLOTS = 3
 _REAP_S = 1.0
-_SHOWN = ("pid", "policy", "delivered_frames", "skipped_frames", "dropped_frames")
+# The words of a reader's entry that RingReaderInfo shows.
+_INFO_WORDS = ("pid", "policy", "delivered_frames", "skipped_frames", "dropped_frames")
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class ReaderTable:
     def is_awaited(self, slot: Slot, slots: Sequence[Slot]) -> bool:
         """Return True if *slot* is kept for a reader that wants every frame and has not read it.
 
-        Only the reader's oldest frames are kept: a reader that stops must not stop the others.
+        Only the reader's oldest frames are kept. So a reader that stops cannot fill the whole ring.
         """
         for at in self._list_entries():
             if self._q[at] == Policy.EVERY and self._is_unread(at, slot):
@@ -77,7 +78,7 @@ class ReaderTable:
         return False
 
     def reap_if_due(self) -> None:
-        """Clear the entries of dead readers if the last time was more than a second ago."""
+        """Clear the entries of dead readers, at most once a second."""
         if time.monotonic() - self._reap_time > _REAP_S:
             self.reap()
 
@@ -100,7 +101,7 @@ class ReaderTable:
         """Return the readers that are attached now."""
         readers = []
         for at in self._list_entries():
-            pid, policy, *counts = (self._q[at + READER.at[name] // 8] for name in _SHOWN)
+            pid, policy, *counts = (self._q[at + READER.at[name] // 8] for name in _INFO_WORDS)
             with contextlib.suppress(ValueError):
                 readers.append(RingReaderInfo(pid, Policy(policy), *counts))
         return readers

@@ -171,7 +171,7 @@ class SharedFrame(ReleasesOnExit):
         :exc:`~lenslink.errors.Disconnected` if the writer is gone and the rows will not come, and
         :exc:`~lenslink.errors.Timeout` after *timeout* seconds (None: the reader's).
         """
-        self._wait(min(rows, self.height), Asleep.STRIP, timeout)
+        self._wait(min(rows, self.height), Asleep.ROWS, timeout)
         return self.rows_ready
 
     def wait(self, timeout: float | None = None) -> None:

@@ -132,8 +132,8 @@ class Slot:
         self._set("sequence", self.sequence)
         self._set("begin_ns", time.monotonic_ns())
         self._set_state(SlotState.FILLING)
-        # The frame is counted last. A reader that joins meanwhile finds it either among the frames
-        # under way or as one to come.
+        # Count the frame last. A reader that joins meanwhile either finds the frame among those
+        # under way, or reads a count without the frame and takes it for one that is to begin.
         self._counts.count_begun(stream)
         self._doorbell.count_change()
 
@@ -146,7 +146,7 @@ class Slot:
         self._doorbell.count_change()
 
     def publish_rows(self, count: int) -> None:
-        """Publish that the first *count* rows are there and passed their CRCs."""
+        """Publish that the first *count* rows have arrived and passed their CRCs."""
         if count <= self._rows:
             return
         if not self._rows:

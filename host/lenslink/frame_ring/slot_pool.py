@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class SlotPool(Pool):
     """Hand out the slots of *ring* as buffers.
 
-    When no slot is free, a frame gets memory that no reader sees. A buffer that is never released
-    goes back when its last view is gone.
+    When no slot is free, a frame gets memory that no reader sees. The slot of a buffer that is
+    never released becomes free when the last view of the buffer is gone.
     """
 
-    # Frames that wait for the program would take the slots from frames that arrive.
+    # Each frame that waits for the program occupies a slot that arriving frames need.
     max_waiting_frames = 1
 
     def __init__(self, ring: FrameRing) -> None:
@@ -41,7 +41,7 @@ class SlotPool(Pool):
         self.modes: dict[int, Mode] = {}
         """The module's modes by number."""
         self.find_time: Callable[[Assembly], FrameTime] = _find_no_time
-        """Tells when a frame was exposed: the session's."""
+        """Returns when a frame was exposed. The device sets it to Session.find_time()."""
         self._ring = ring
         self._slots: dict[int, tuple[Slot, weakref.finalize[..., Buffer]]] = {}
 
@@ -73,12 +73,12 @@ class SlotPool(Pool):
     def on_frame_begin(self, assembly: Assembly) -> None:
         slot = self._find_slot(assembly)
         if slot is None:
-            self._ring.drop(assembly.stream)
+            self._ring.count_dropped(assembly.stream)
         else:
             slot.begin(assembly.stream)
 
     def on_frame_start(self, assembly: Assembly) -> None:
-        slot, start = self._find_slot(assembly), assembly.start
+        slot, start = self._find_slot(assembly), assembly.frame_start
         if slot is None or start is None:
             return
         area = find_active_area(self.modes.get(start.mode), start)
@@ -88,8 +88,8 @@ class SlotPool(Pool):
 
     def on_progress(self, assembly: Assembly) -> None:
         slot = self._find_slot(assembly)
-        if slot is not None and assembly.start is not None:
-            slot.publish_rows(assembly.received_ranges.prefix // assembly.plan.stride)
+        if slot is not None and assembly.frame_start is not None:
+            slot.publish_rows(assembly.received_ranges.prefix // assembly.configuration.stride)
 
     def on_frame_finish(self, assembly: Assembly) -> None:
         super().on_frame_finish(assembly)
@@ -97,9 +97,9 @@ class SlotPool(Pool):
         if slot is not None:
             missing = assembly.missing_ranges
             assembly.buffer.flags.writeable = False
-            received, height = assembly.received_ranges.count, assembly.plan.height
-            energy_uj = 0 if assembly.end is None else assembly.end.energy_uj
-            slot.finish(assembly.is_complete, received, missing, height, energy_uj)
+            received, height = assembly.received_ranges.count, assembly.configuration.height
+            energy_uj = 0 if assembly.frame_end is None else assembly.frame_end.energy_uj
+            slot.finish(assembly.is_intact, received, missing, height, energy_uj)
 
 
 def _find_no_time(assembly: Assembly) -> FrameTime:

@@ -41,7 +41,8 @@ from .reader_table import ReaderTable, RingReaderInfo
 from .slot import FrameCounts, Slot
 from .sync import fence, order
 
-_PAGE = 65536
+# Sizes of payloads are rounded up to this: the largest page size of any supported machine.
+_ROUNDING_BYTES = 65536
 # Linux: map all pages at once, not one by one while a frame is received.
 _MADV_POPULATE_WRITE = 23
 
@@ -53,13 +54,13 @@ class FrameRing(ClosesOnExit):
 
     Hand it to :func:`lenslink.open`. Frames are then received into its slots, and readers
     (:class:`lenslink.FrameRingReader`, or C by ``lenslink_ring_reader.h``) see them as they arrive.
-    At the end, readers are told and the ring's name is free. Frames that they have pinned stay
-    valid.
+    When the block ends, readers learn that the ring has ended, and its name is free. Frames that
+    readers have pinned stay valid.
 
     Slots are used by frames under way, by one frame that waits for the program, and by frames that
-    readers have pinned. When readers with the policy ``every`` are slow, frames for them may fill
-    all slots but three, and always at least one slot. A slot's memory is allocated when it is
-    first needed.
+    readers have pinned. Finished frames also wait for slow readers with the policy ``every``: in
+    all slots but three, and in a ring of fewer than four slots in one. A slot's memory is allocated
+    when it is first needed.
 
     Args:
         name: Letters, digits, '.', '_' and '-', up to 64.
@@ -85,7 +86,7 @@ class FrameRing(ClosesOnExit):
         segment.clean()
         self.name = name
         self.path = path
-        self.payload_bytes = -(-frame_bytes // _PAGE) * _PAGE
+        self.payload_bytes = -(-frame_bytes // _ROUNDING_BYTES) * _ROUNDING_BYTES
         """The number of bytes that a slot can hold."""
         size = file_bytes(slots, self.payload_bytes)
         self._descriptor = segment.create(path)
@@ -133,7 +134,7 @@ class FrameRing(ClosesOnExit):
     # --- slots ----------------------------------------------------------------------------
 
     def take(self, size: int) -> Slot | None:
-        """Take a slot for a frame of *size* bytes, which ends the frame that was in it.
+        """Take a slot for a frame of *size* bytes. The frame that was in the slot is lost.
 
         Returns None if all slots are in use, pinned, or kept for a reader. Raises
         :exc:`~lenslink.errors.StorageError` if there is no memory.
@@ -147,7 +148,7 @@ class FrameRing(ClosesOnExit):
             )
         self._readers.reap_if_due()
         while True:
-            # The oldest frame goes first: a reader that comes late still finds the newest.
+            # Take the slot of the oldest frame, so that a late reader still finds the newest.
             for slot in sorted(self._slots, key=lambda each: each.take_number):
                 if slot.is_in_use or self._readers.is_awaited(slot, self._slots):
                     continue
@@ -158,8 +159,8 @@ class FrameRing(ClosesOnExit):
             if not self._readers.reap():
                 return None
 
-    def drop(self, stream: int) -> None:
-        """Count a frame that begins and for which there is no slot."""
+    def count_dropped(self, stream: int) -> None:
+        """Count a frame of *stream* that begins and for which no slot is free."""
         _log.debug("stream %d: no slot is free, a frame is dropped", stream)
         self._counts.count_dropped(stream)
 
@@ -170,14 +171,14 @@ class FrameRing(ClosesOnExit):
         before = slot.advance_generation()
         fence()
         if self._readers.is_pinned(slot.index):
-            # A reader pinned the slot at the same moment. If the reader saw the old state word, its
-            # pin counts. So the old state word is written back.
+            # A reader pinned the slot between the two checks. It may have read the old state word
+            # and then delivers the frame. So the slot stays as it was: restore that word.
             slot.restore(before)
             return False
         return True
 
     def _reserve(self, at: int, size: int) -> None:
-        """Allocate memory now: touching memory that cannot be allocated would be a SIGBUS."""
+        """Allocate memory now. A later access to memory that is not there would raise SIGBUS."""
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._descriptor, at, size)
 
@@ -193,7 +194,9 @@ class FrameRing(ClosesOnExit):
                 ) from None
             self._reserved_bytes[index] = size
             with contextlib.suppress(OSError):
-                self._map.madvise(_MADV_POPULATE_WRITE, at, -(-size // _PAGE) * _PAGE)
+                self._map.madvise(
+                    _MADV_POPULATE_WRITE, at, -(-size // _ROUNDING_BYTES) * _ROUNDING_BYTES
+                )
         return np.frombuffer(self._map, np.uint8, size, at)
 
     # --- readers --------------------------------------------------------------------------
@@ -237,12 +240,13 @@ class FrameRing(ClosesOnExit):
 def _abandon(descriptor: int, path: Path, pid: int) -> None:
     """Remove the file and release the writer's lock.
 
-    This runs at the program's end too, but not in a fork.
+    close() calls this, and so does the program's end if the ring was not closed.
     """
+    # A fork has its own copy of the ring, but the file and the lock are the parent's.
     if os.getpid() == pid:
         with contextlib.suppress(OSError):
             if os.path.samestat(path.stat(), os.fstat(descriptor)):
                 path.unlink()
-        # Closing the descriptor is not enough: the mapping has one of its own, and may live on.
+        # Closing the descriptor does not release the lock: the mapping holds the file open.
         segment.unlock(descriptor, segment.WRITER)
         segment.close(descriptor)

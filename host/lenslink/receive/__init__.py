@@ -4,7 +4,7 @@ A tile's way through this package, and the file that does each step::
 
     transport                     reads bytes into the buffers that it is given
         |
-    reader.SessionReader          asks for buffers, calls the transport, counts bytes
+    session_reader.SessionReader  asks for buffers, calls the transport, counts bytes
         |
     batch.Batch                   predicts the next tiles of a lane (prediction, tile_grid),
         |                         so that one read fills many tiles in their final position

@@ -12,7 +12,7 @@ State               Event                                                New sta
 RECEIVING           no packet of the frame for STALL_MS                  OVERDUE
 OVERDUE             a packet of the frame arrives                        RECEIVING
 RECEIVING, OVERDUE  the last missing byte arrives                        COMPLETE
-every state         nothing more is expected, or nobody waits for more   FINISHED
+every state         nothing more can arrive, or nobody waits for more    FINISHED
 ==================  ===================================================  =========
 """
 
@@ -38,14 +38,14 @@ _log = logging.getLogger(__name__)
 
 
 class AssemblyState(enum.Enum):
-    """How far a frame is. See the table in the module's docstring."""
+    """How much of a frame has arrived. See the table in the module's docstring."""
 
     RECEIVING = "receiving"
     """Bytes are missing, and a lane may still bring them."""
     OVERDUE = "overdue"
-    """Bytes are missing, and so long that no lane is waited for."""
+    """Bytes have been missing for STALL_MS. Tiles on slow lanes are not waited for any more."""
     COMPLETE = "complete"
-    """Every byte has arrived. FrameStart or FrameEnd may be missing."""
+    """Every byte of the pixels has arrived. FrameStart or FrameEnd may be missing."""
     FINISHED = "finished"
     """The frame accepts nothing more."""
 
@@ -63,17 +63,17 @@ class AssemblySnapshot(NamedTuple):
 
     stream: int
     number: int
-    plan: Configured
+    configuration: Configured
     state: AssemblyState
-    start: FrameStart | None
-    end: FrameEnd | None
-    progress: float
+    frame_start: FrameStart | None
+    frame_end: FrameEnd | None
+    last_packet_time: float
     """When the last packet of the frame arrived."""
     requests: tuple[ResendRequest, ...]
     tries: int
-    proven_end: int
+    is_fully_sent: bool
     reservations: tuple[tuple[int, ByteRange], ...]
-    """Lane, and the range that it receives in place."""
+    """A lane's number, and the range that the lane is receiving in place."""
     received_ranges: ReceivedRangesSnapshot
     unavailable_ranges: ReceivedRangesSnapshot
     pixels: tuple[bytes, ...]
@@ -86,7 +86,8 @@ class Assembly:
     Args:
         stream: The frame's stream.
         number: The frame's number.
-        geometry: Of the stream's configuration. It holds while the FrameStart is missing.
+        geometry: The geometry of the stream's configuration. A FrameStart that contradicts the
+            configuration is rejected, so the geometry never changes.
         buffer: (frame_bytes,) uint8 from the pool, with any content.
         now: The time in seconds.
     """
@@ -104,28 +105,29 @@ class Assembly:
         self.geometry = geometry
         self.buffer = buffer
         self.memory = buffer.data
+        """The bytes of *buffer* as a memoryview, which is faster to slice than the array."""
         self.state = _RECEIVING
-        self.start: FrameStart | None = None
-        """None while it is missing."""
-        self.end: FrameEnd | None = None
-        """None while it is missing."""
-        self.time: FrameTime | None = None
-        """When the frame was exposed; None until somebody has asked the session for it."""
+        self.frame_start: FrameStart | None = None
+        """The frame's FrameStart, or None while it is missing."""
+        self.frame_end: FrameEnd | None = None
+        """The frame's FrameEnd, or None while it is missing."""
+        self.frame_time: FrameTime | None = None
+        """When the frame was exposed. Session.find_time() sets it when it is first asked."""
         self.timer = ResendTimer(now)
-        self.proven_end = 0
-        """The module has said that it sends nothing more below this byte unasked."""
+        self.is_fully_sent = False
+        """The module has answered a Resend after its last tile: it sends more only on request."""
         self.reservations: dict[int, ByteRange] = {}
         """The range that each lane is receiving in place, by lane."""
-        size = geometry.plan.frame_bytes
+        size = geometry.configuration.frame_bytes
         self.received_ranges = ReceivedRanges(size)
         """Bytes that arrived and passed their CRC."""
         self.unavailable_ranges = ReceivedRanges(size)
         """Bytes that the module does not hold any more."""
 
     @property
-    def plan(self) -> Configured:
+    def configuration(self) -> Configured:
         """The stream's configuration."""
-        return self.geometry.plan
+        return self.geometry.configuration
 
     @property
     def size(self) -> int:
@@ -138,10 +140,10 @@ class Assembly:
         return self.state is _FINISHED
 
     @property
-    def is_complete(self) -> bool:
-        """Every byte has arrived, and the FrameEnd, if it has arrived, reports no failure."""
+    def is_intact(self) -> bool:
+        """Every byte of the pixels has arrived, and no FrameEnd reports a failure."""
         return self.received_ranges.is_complete and (
-            self.end is None or self.end.status == EndStatus.OK
+            self.frame_end is None or self.frame_end.status == EndStatus.OK
         )
 
     def set_state(self, state: AssemblyState) -> None:
@@ -156,8 +158,8 @@ class Assembly:
             self.state = state
 
     def on_packet(self, now: float) -> None:
-        """Record that a packet of the frame has arrived. Ends the state OVERDUE."""
-        self.timer.last_packet = now
+        """Record that a packet of the frame has arrived. Change the state OVERDUE to RECEIVING."""
+        self.timer.last_packet_time = now
         if self.state is _OVERDUE:
             self.set_state(_RECEIVING)
 
@@ -168,14 +170,17 @@ class Assembly:
             self.set_state(_COMPLETE)
 
     def write_missing(self, ranges: list[ByteRange], payload: memoryview) -> bool:
-        """Copy the parts of a tile that have not arrived yet. Return False if there are none."""
+        """Copy the parts of a tile that have not arrived yet. Return False if all have arrived.
+
+        A part that a lane has reserved is not copied: that lane may write there later, and what it
+        writes may be damaged.
+        """
         offset = 0
         has_new = False
         for start, end in ranges:
             for low, high in self.received_ranges.find_gaps(start, end):
                 has_new = True
                 if self._is_reserved(low, high):
-                    # Another lane may still write there, and what it writes may be damaged.
                     continue
                 self.memory[low:high] = payload[offset + low - start : offset + high - start]
                 self.add_received(low, high)
@@ -183,7 +188,7 @@ class Assembly:
         return has_new
 
     def is_free(self, ranges: list[ByteRange]) -> bool:
-        """Nothing of *ranges* has arrived, and no lane is receiving into them."""
+        """Return True if nothing of *ranges* has arrived and no lane has reserved any of it."""
         for start, end in ranges:
             if self.received_ranges.find_gaps(start, end) != [(start, end)]:
                 return False
@@ -211,7 +216,7 @@ class Assembly:
 
     def view_rows(self) -> NDArray[np.uint8]:
         """Return the frame's own memory as (H, stride) uint8: rows as they arrived."""
-        return self.buffer.reshape(self.plan.height, self.plan.stride)
+        return self.buffer.reshape(self.configuration.height, self.configuration.stride)
 
     def unpack_pixels(self) -> NDArray[np.uint16]:
         """Return the pixels as (H, W) uint16. It is a copy where pixels share bytes."""
@@ -227,14 +232,14 @@ class Assembly:
         return AssemblySnapshot(
             stream=self.stream,
             number=self.number,
-            plan=self.plan,
+            configuration=self.configuration,
             state=self.state,
-            start=self.start,
-            end=self.end,
-            progress=self.timer.last_packet,
+            frame_start=self.frame_start,
+            frame_end=self.frame_end,
+            last_packet_time=self.timer.last_packet_time,
             requests=tuple(self.timer.requests),
             tries=self.timer.tries,
-            proven_end=self.proven_end,
+            is_fully_sent=self.is_fully_sent,
             reservations=tuple(sorted(self.reservations.items())),
             received_ranges=received_ranges,
             unavailable_ranges=self.unavailable_ranges.snapshot(),

@@ -14,7 +14,7 @@ After each call the receiver is in the state that it would have without the batc
 for a batch to fill: whole packets are used, and the rest of a packet is received by the receiver,
 where the next batch begins.
 
-:class:`.reader.SessionReader` calls a batch for each lane.
+:class:`.session_reader.SessionReader` calls a batch for each lane.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from .received_ranges import ByteRange
 _log = logging.getLogger(__name__)
 
 _MAX_PACKETS = 384
-# A call costs little beside so many bytes, and they are still in the cache for the CRC.
+# So many bytes make the cost of a call small, and still fit into the cache for the CRC.
 _BATCH_BYTES = 2 << 20
-# Pixels that the module has written into the frame itself have never been in our cache.
+# With direct placement the pixels are not in the cache of this processor anyway.
 _DIRECT_BATCH_BYTES = 16 << 20
-# Room behind a header that comes alone, for a FrameEnd and the next FrameStart, say.
+# Space behind a lone header, for example for a FrameEnd and the next FrameStart.
 _SPILL_BYTES = 256
 
 
@@ -108,7 +108,7 @@ class Batch:
         self._is_spilling = False
 
     def get_buffers(self) -> list[memoryview]:
-        """Return where the next bytes of the lane go, in order. There is room for one or more."""
+        """Return the buffers for the next bytes of the lane, in order. They hold a byte or more."""
         buffers = self._choose_buffers()
         receiver = self._receiver
         self._is_spilling = (
@@ -261,7 +261,7 @@ class Batch:
         return rest
 
     def _is_prediction_valid(self, expected: _ExpectedPackets) -> bool:
-        """The packet before the expected ones has changed nothing that they depend on."""
+        """Return True if the packet before the expected ones changed nothing they depend on."""
         receiver = self._receiver
         before_end = self._frames.count_packets_before_end(expected.assembly, self._lane)
         return (

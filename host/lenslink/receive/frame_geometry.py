@@ -19,9 +19,9 @@ from .received_ranges import ByteRange
 class FrameGeometry:
     """The rows and bytes of the frames of one configuration. Immutable."""
 
-    def __init__(self, plan: Configured) -> None:
-        self.plan = plan
-        self.layout = find_layout(plan.pixel_format)
+    def __init__(self, configuration: Configured) -> None:
+        self.configuration = configuration
+        self.layout = find_layout(configuration.pixel_format)
 
     def find_tile_ranges(self, header: Header) -> list[ByteRange] | None:
         """Return the bytes of the frame that a tile fills: one range, or one for each row.
@@ -41,18 +41,23 @@ class FrameGeometry:
         that share a byte.
         """
         x, y, width, height = rectangle
-        plan = self.plan
-        if not width or not height or x + width > plan.width or y + height > plan.height:
+        configuration = self.configuration
+        if (
+            not width
+            or not height
+            or x + width > configuration.width
+            or y + height > configuration.height
+        ):
             return None
-        if not self.layout.is_aligned(x, width, plan.width):
+        if not self.layout.is_aligned(x, width, configuration.width):
             return None
         left = self.layout.count_bytes(x)
         row_bytes = self.layout.count_bytes(x + width) - left
-        first = y * plan.stride + left
-        if height == 1 or row_bytes == plan.stride:
+        first = y * configuration.stride + left
+        if height == 1 or row_bytes == configuration.stride:
             return [(first, first + row_bytes * height)]
-        last = first + height * plan.stride
-        return [(start, start + row_bytes) for start in range(first, last, plan.stride)]
+        last = first + height * configuration.stride
+        return [(start, start + row_bytes) for start in range(first, last, configuration.stride)]
 
     def cover_ranges(
         self, ranges: Sequence[ByteRange]
@@ -63,7 +68,7 @@ class FrameGeometry:
         """
         rectangles: list[Rectangle] = []
         covered = []
-        width, stride = self.plan.width, self.plan.stride
+        width, stride = self.configuration.width, self.configuration.stride
         for range_start, end in ranges:
             start = range_start
             while start < end and len(rectangles) < MAX_RANGES:

@@ -37,14 +37,14 @@ class Pool:
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
         """Return a (size,) uint8 array for frame number *frame*, with any content."""
-        # The buffer that was used last is still in the cache, as far as it fits.
+        # Prefer the most recently used buffer: part of it may still be in the cache.
         for index in range(len(self._free) - 1, -1, -1):
             if self._free[index].size == size:
                 return self._free.pop(index)
         return np.empty(size, dtype=np.uint8)
 
     def clear(self) -> None:
-        """Free all buffers that are kept."""
+        """Free all released buffers that the pool has kept."""
         self._free.clear()
 
     def release(self, buffer: Buffer) -> None:

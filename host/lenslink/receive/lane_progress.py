@@ -1,8 +1,9 @@
 """Conclude from what each lane has received what it can still bring.
 
-On each lane, tiles arrive in the order of the frame's rows. So a gap is proven once every lane has
-received something that lies behind it. A FrameEnd names the last packet of each lane and proves
-the rest. :class:`.reassembly.Reassembly` records positions here and asks for proofs.
+On each lane, tiles arrive in the order of the frame's rows. So missing bytes are lost once every
+lane has received a tile behind them. A FrameEnd names the last packet of each lane: when a lane has
+received that packet, the lane can bring nothing more of the frame.
+:class:`.reassembly.Reassembly` records positions here and asks for conclusions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _HALF = 1 << 31
 
 
 def is_later(number: int, other: int | None) -> bool:
-    """Frame *number* comes after frame *other*. Numbers wrap at 2**32. None is before all.
+    """Return True if frame *number* comes after frame *other*.
+
+    Numbers wrap at 2**32. None comes before every frame.
 
     >>> is_later(0, 0xFFFFFFFF), is_later(5, 5), is_later(5, None)
     (True, False, True)
@@ -29,7 +32,7 @@ def count_outstanding(lane: Lane, end: FrameEnd) -> int:
     """Return how many packets sent on a lane before a FrameEnd have not arrived yet."""
     if lane.number >= end.lanes:
         return 0
-    # Sequences start at 0, so a lane that has carried nothing is at the number before.
+    # A lane's first packet has sequence 0. A lane that has carried nothing stands before it.
     last = 0xFFFFFFFF if lane.last_sequence is None else lane.last_sequence
     outstanding = (end.last_sequence[lane.number] - last) & 0xFFFFFFFF
     return outstanding if outstanding < _HALF else 0
@@ -55,16 +58,18 @@ class LaneProgress:
         self._positions[lane, stream] = LanePosition(frame, first_byte)
 
     def has_passed_start(self, stream: int, frame: int) -> bool:
-        """Lane 0 has brought something that was sent after the FrameStart of a frame."""
+        """Return True if lane 0 has brought a packet sent after the FrameStart of a frame."""
         position = self._positions.get((0, stream))
         return position is not None and not is_later(frame, position.frame)
 
     def has_reached_end(self, end: FrameEnd) -> bool:
-        """On every lane, all packets sent before a FrameEnd have arrived or are lost."""
+        """Return True if each lane has delivered or lost all packets sent before a FrameEnd."""
         return all(count_outstanding(lane, end) == 0 for lane in self.lanes if lane.is_alive)
 
-    def find_proven_end(self, stream: int, frame: int, size: int, end: FrameEnd | None) -> int:
-        """Return up to which byte of a frame no lane can bring anything unasked.
+    def find_passed_end(self, stream: int, frame: int, size: int, end: FrameEnd | None) -> int:
+        """Return the end of the bytes of a frame that every lane has passed.
+
+        No lane brings a byte before it any more, unless the byte is requested.
 
         Args:
             stream: The frame's stream.
@@ -72,7 +77,7 @@ class LaneProgress:
             size: The frame's bytes.
             end: The FrameEnd, if it has arrived.
         """
-        proven_end = size
+        passed_end = size
         for lane in self.lanes:
             if not lane.is_alive or (end is not None and count_outstanding(lane, end) == 0):
                 continue
@@ -80,8 +85,8 @@ class LaneProgress:
             if position is None or is_later(frame, position.frame):
                 return 0
             if position.frame == frame:
-                proven_end = min(proven_end, position.first_byte)
-        return proven_end
+                passed_end = min(passed_end, position.first_byte)
+        return passed_end
 
     def snapshot(self) -> tuple[tuple[tuple[int, int], LanePosition], ...]:
         """Return the positions as a hashable value. The lanes stand in the link's snapshot."""

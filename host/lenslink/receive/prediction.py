@@ -22,8 +22,8 @@ from .assembly import Assembly
 from .received_ranges import ByteRange
 from .tile_grid import TileGrid, find_tile_grid
 
-# Headers computed at once. A control packet shifts the sequence and makes the rest useless, so that
-# more of them would cost more than they save.
+# The number of headers that are computed at once. A control packet shifts the sequence and makes
+# the remaining headers useless, so that a higher number would cost more than it saves.
 _RUN_TILES = 1024
 # A flag of an enum takes a hundred times as long as a number.
 _TILE, _RESENT = int(MessageType.TILE), int(Flag.RESENT)
@@ -47,22 +47,22 @@ class TileTracker:
         """The frame of that tile."""
         self.grid: TileGrid | None = None
         self.index = 0
-        """Number of the last tile in the grid."""
+        """The number, in the grid, of the last tile that arrived."""
         self.step = 1
         """Tiles from one tile of the lane to the next."""
         self.regular_count = 0
         """Tiles that have arrived in regular order. No more are predicted at once."""
         self.sequence: int | None = None
-        """Sequence of the last tile. None after a misprediction."""
+        """The sequence of the last tile that arrived. None after a misprediction."""
         self._last_header: Header | None = None
 
     @property
     def can_predict(self) -> bool:
-        """Enough tiles have arrived in regular order."""
+        """True if enough tiles have arrived in regular order."""
         return self.regular_count >= _MIN_REGULAR_TILES
 
     def on_header(self, header: Header, find_open: Callable[[Header], Assembly | None]) -> None:
-        """Learn from a packet whose payload is being received. Ignores a header it knows.
+        """Learn from a packet whose payload is being received. Ignore a repeated call for it.
 
         *find_open* returns the open frame of a tile, or None.
         """
@@ -75,9 +75,13 @@ class TileTracker:
         if assembly is None:
             return
         grid = self.grid
-        index = grid.find_index(header) if grid and grid.plan == assembly.plan else None
+        index = (
+            grid.find_index(header)
+            if grid and grid.configuration == assembly.configuration
+            else None
+        )
         if index is None:
-            grid = find_tile_grid(assembly.plan, header)
+            grid = find_tile_grid(assembly.configuration, header)
             index = grid.find_index(header) if grid else None
         if grid is not self.grid:
             self.regular_count = 0
@@ -107,14 +111,15 @@ class _TileRun:
 
     Args:
         grid: The tile grid.
-        index: Number of the tile before the first. Negative if that would be the first of all.
-        step: Tiles from one tile to the next.
+        index: The number of the tile before the run, in the grid. It is negative for a run that
+            begins with the first tile of the grid.
+        step: The difference of the numbers of two consecutive tiles.
     """
 
     def __init__(self, grid: TileGrid, index: int, step: int) -> None:
         chosen = slice(index + step, index + _RUN_TILES * step + 1, step)
         self.words = grid.words[chosen]
-        """Of the header of each tile."""
+        """Position, size and length of each tile, as in :attr:`TileGrid.words`."""
         self.numbers: NDArray[np.uint32] = np.arange(1, len(self.words) + 1, dtype="<u4")
         lengths = self.words[:, 2]
         if grid.is_contiguous:
@@ -127,7 +132,7 @@ class _TileRun:
         self.ends: list[int] = ends.tolist()
         sizes = np.cumsum(lengths + np.uint32(HEADER_BYTES), dtype=np.int64)
         self.bytes_before: list[int] = [0, *sizes.tolist()]
-        """Of all packets before each packet, headers included; then of all packets."""
+        """For each packet the bytes of all packets before it, with headers; then of all packets."""
 
 
 @lru_cache(maxsize=64)
@@ -137,7 +142,7 @@ def _find_run(grid: TileGrid, index: int, step: int) -> _TileRun:
 
 
 class TilePrediction:
-    """Packets in regular order, each with the next sequence, of which some may have arrived.
+    """Packets in regular order, each with the next sequence. The first ones may have arrived.
 
     Args:
         grid: The tile grid of the frame.
@@ -175,9 +180,9 @@ class TilePrediction:
         self.words[:, 5:] = run.words
 
     def find_position(self, frame: int, flags: int, index: int, sequence: int) -> int | None:
-        """Return how many of the packets have arrived once that tile has.
+        """Return the number of predicted packets up to and including that tile.
 
-        Return None if the tile is none of the predicted ones.
+        Return None if the tile is not predicted.
         """
         position, remainder = divmod(index - self.index, self.step)
         is_predicted = not remainder and 0 <= position < self.count
@@ -195,7 +200,7 @@ class TilePrediction:
         return self._bytes_before[position + count] - self._bytes_before[position]
 
     def split(self, position: int, count: int) -> tuple[int, int]:
-        """Return how many whole packets from *position* on *count* bytes are, and what is left."""
+        """Split *count* bytes, from *position* on, into whole packets and the bytes behind them."""
         end = self._bytes_before[position] + count
         whole = bisect_right(self._bytes_before, end, position) - 1
         return whole - position, end - self._bytes_before[whole]

@@ -4,30 +4,32 @@
 link passes FrameStart, tiles, FrameEnd and Resent. :class:`.batch.Batch` passes many tiles at once.
 The session takes finished frames from :attr:`Reassembly.finished_frames`.
 
-Memory of a frame is lent to a receiver only where nothing has arrived yet, and a range counts as
-received only after its CRC was good. So a damaged repeat cannot spoil a good pixel, and memory that
-is used again cannot show an old frame. While one lane receives into a range, the range is reserved:
-no other lane writes there.
+A lane may receive a tile straight into the frame's memory, but only where nothing has arrived yet.
+A range counts as received only after its CRC was good. So a damaged repeat cannot spoil a good
+pixel, and reused memory cannot show an old frame. While one lane receives into a range, the range
+is reserved: no other lane writes there.
 
 Lost tiles are requested again while the module may still hold them. :mod:`.lane_progress` proves
-that something is lost. A frame whose lost tiles the module does not hold any more is incomplete,
-and says so.
+that something is lost. A frame whose lost tiles the module does not hold any more is handed on
+incomplete: it names its missing ranges.
 
 When a frame is finished (:class:`.assembly.AssemblyState` has the states):
 
-================================================  ==========================================
+================================================  ==============================================
 Situation                                         The frame is finished
-================================================  ==========================================
+================================================  ==============================================
 complete, FrameStart and FrameEnd have arrived    at once
 complete, FrameStart has arrived                  after END_GRACE_MS without a packet
-the module holds none of the lost parts           as soon as no lane can bring them
-the FrameEnd reports a failure, parts are lost    as soon as no lane can bring them
-parts are lost, the module holds them             after RESEND_TRIES requests without success
-the module cannot resend                          as soon as no lane can bring them
+tiles are lost, the module does not hold them     as soon as no lane can still bring them
+tiles are lost, the FrameEnd reports a failure    as soon as no lane can still bring them
+tiles are lost, the module cannot resend          as soon as no lane can still bring them
+tiles are lost, the module holds them             after RESEND_TRIES requests without an answer
+the FrameStart is lost                            after RESEND_TRIES requests without an answer;
+                                                  earlier if the module holds nothing of the frame
 a newer frame needs the memory                    at once, if no lane receives into the frame
-nothing arrives                                   after FRAME_STALE_MS and as many round
-                                                  trips as there may be requests
-================================================  ==========================================
+nothing arrives                                   after FRAME_STALE_MS, and RESEND_TRIES times
+                                                  the module's round trip
+================================================  ==============================================
 """
 
 from __future__ import annotations
@@ -77,18 +79,33 @@ _QUIET_S = 2 * RETRY_S
 _LAG_S = STALL_MS / 1000
 
 
-class StreamOrder:
-    """Which frames of one stream are past. None stands for no frame."""
+class StreamHistory:
+    """Which frames of one stream can receive nothing more. None stands for no frame so far."""
 
     def __init__(self) -> None:
-        self.newest: int | None = None
-        """The newest frame of which anything has arrived."""
-        self.last_done: int | None = None
-        """The last frame that was handed on or dropped: nothing up to it is of use any more."""
-        self.dropped: int | None = None
-        """The newest frame when the host last ended the stream. It and older ones are dropped."""
-        self.rejected: RejectedFrame | None = None
+        self.newest_frame: int | None = None
+        """The newest frame of which a packet or an announcement has arrived."""
+        self.last_ended_frame: int | None = None
+        """The newest frame that has ended, handed on or dropped. Packets up to it are late."""
+        self.last_dropped_frame: int | None = None
+        """The newest frame when the host last ended the stream. That frame was dropped."""
+        self.rejected_frame: RejectedFrame | None = None
         """The last frame that was discarded because of its FrameStart."""
+
+    def snapshot(self) -> StreamHistorySnapshot:
+        """Return everything that future behaviour depends on, as a hashable value."""
+        return StreamHistorySnapshot(
+            self.newest_frame, self.last_ended_frame, self.last_dropped_frame, self.rejected_frame
+        )
+
+
+class StreamHistorySnapshot(NamedTuple):
+    """A :class:`StreamHistory` as an immutable value."""
+
+    newest_frame: int | None
+    last_ended_frame: int | None
+    last_dropped_frame: int | None
+    rejected_frame: RejectedFrame | None
 
 
 class ReassemblySnapshot(NamedTuple):
@@ -98,14 +115,14 @@ class ReassemblySnapshot(NamedTuple):
     """
 
     open: tuple[AssemblySnapshot, ...]
-    """Frames that are not handed on, the oldest first."""
+    """Frames that are not handed on yet, the oldest first."""
     finished: tuple[AssemblySnapshot, ...]
     """Frames that the caller has not taken yet, the oldest first."""
     can_resend: bool
     first_tile_time: float | None
     round_trip_s: float
-    orders: tuple[tuple[int, int | None, int | None, int | None, RejectedFrame | None], ...]
-    """Stream, and its newest, last done, dropped and rejected frame."""
+    histories: tuple[tuple[int, StreamHistorySnapshot], ...]
+    """Each stream and its history."""
     positions: tuple[tuple[tuple[int, int], LanePosition], ...]
     """Lane and stream, and the last tile that the lane brought."""
 
@@ -128,37 +145,41 @@ class Reassembly:
     Args:
         pool: Lends the memory of the frames.
         discards: Counts discards by reason.
-        expect: Returns the configuration of a stream, or None. Memory is taken for configured
-            streams only.
+        find_configuration: Returns the configuration of a stream, or None. Memory is taken for
+            configured streams only.
 
     MIN_FRAMES_OPEN frames may be open at once. If frames are small, up to MAX_FRAMES_OPEN may be
-    open while a slow lane may still bring what the oldest frame lacks.
+    open while a slow lane may still bring missing tiles. :meth:`_find_crowded_out` says which frame
+    then makes room for a new one.
     """
 
     def __init__(
         self,
         pool: Pool,
         discards: Counter[DiscardReason],
-        expect: Callable[[int], Configured | None],
+        find_configuration: Callable[[int], Configured | None],
     ) -> None:
         self.finished_frames: deque[Assembly] = deque()
         """Frames for the caller to take, the oldest first."""
         self.counters = FrameCounters()
         self.first_tile_time: float | None = None
-        """When the first tile arrived since this was last set to None."""
+        """When the first tile arrived since the caller last set this to None, in seconds.
+
+        The caller sets it to None when it sends a request whose first tile is to be timed.
+        """
         self.can_resend = False
-        """The module sends again what is requested."""
+        """The module has the capability RESEND. The session sets this when it opens."""
         self.mode_sizes: dict[int, tuple[int, int]] = {}
         """Width and height of the module's modes by their number, once the manifest is read."""
         self._pool = pool
         self._discards = discards
-        self._expect = expect
-        # Frames that are not handed on, by number.
+        self._find_configuration = find_configuration
+        # Frames that are not handed on yet, by number.
         self._open: dict[int, Assembly] = {}
-        self._orders: dict[int, StreamOrder] = {}
+        self._histories: dict[int, StreamHistory] = {}
         self._progress = LaneProgress()
         self._round_trip_s = 0.0
-        """How long the module takes to answer, at least, as far as known."""
+        """The shortest time that the module has taken to answer so far; 0 if none is known."""
 
     @property
     def lanes(self) -> Sequence[Lane]:
@@ -177,10 +198,10 @@ class Reassembly:
             can_resend=self.can_resend,
             first_tile_time=self.first_tile_time,
             round_trip_s=self._round_trip_s,
-            orders=tuple(
+            histories=tuple(
                 [
-                    (stream, order.newest, order.last_done, order.dropped, order.rejected)
-                    for stream, order in sorted(self._orders.items())
+                    (stream, history.snapshot())
+                    for stream, history in sorted(self._histories.items())
                 ]
             ),
             positions=self._progress.snapshot(),
@@ -194,7 +215,7 @@ class Reassembly:
 
     def on_frame_start(self, header: Header, message: FrameStart, now: float) -> None:
         """Use a FrameStart; may open the frame, or finish it if all else has arrived."""
-        expected = self._expect(header.stream)
+        expected = self._find_configuration(header.stream)
         if expected is None:
             self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, message)
             return
@@ -207,13 +228,13 @@ class Reassembly:
         assembly = self._find_or_open(header.stream, header.frame, now)
         if assembly is None:
             return
-        if assembly.start is not None:
+        if assembly.frame_start is not None:
             self._discard(DiscardReason.DUPLICATE, header.stream, header.frame, message)
             return
-        assembly.start = message
+        assembly.frame_start = message
         assembly.on_packet(now)
         self._pool.on_frame_start(assembly)
-        self._settle(assembly)
+        self._finish_if_over(assembly)
 
     def reserve_buffer(self, header: Header, lane: int = 0) -> memoryview | None:
         """Reserve the bytes of a tile for a lane, and return their memory.
@@ -236,7 +257,7 @@ class Reassembly:
         """End the reservation of a lane; may finish the frame."""
         for assembly in list(self._open.values()):
             if assembly.reservations.pop(lane, None) is not None:
-                self._settle(assembly)
+                self._finish_if_over(assembly)
 
     def on_tile(
         self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int = 0
@@ -249,7 +270,7 @@ class Reassembly:
         if ranges is None:
             self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, header)
             return
-        self._count_tiles(assembly, header.length, now)
+        self._record_tiles(assembly, header.length, now)
         if in_place:
             assembly.reservations.pop(lane, None)
             assembly.add_received(*ranges[0])
@@ -258,25 +279,28 @@ class Reassembly:
         self._pool.on_progress(assembly)
         if not header.flags & _RESENT:
             self._progress.record_position(lane, header.stream, header.frame, ranges[0][0])
-        self._settle(assembly)
+        self._finish_if_over(assembly)
 
     def on_frame_end(self, header: Header, message: FrameEnd, now: float) -> None:
         """Use a FrameEnd; may finish the frame."""
         assembly = self._find_or_open(header.stream, header.frame, now)
         if assembly is None:
             return
-        assembly.end = message
+        assembly.frame_end = message
         assembly.on_packet(now)
-        self._settle(assembly)
+        self._finish_if_over(assembly)
 
     def on_frame_announced(self, stream: int, number: int, now: float) -> None:
         """Open a frame that the module says it has begun, if none of its packets has arrived."""
         # A stream that is not configured concerns nobody: no packet of it is used.
-        if self._expect(stream) is None or not is_later(number, self._order(stream).newest):
+        if self._find_configuration(stream) is None or not is_later(
+            number, self._get_history(stream).newest_frame
+        ):
             return
         assembly = self._find_or_open(stream, number, now)
         if assembly is not None:
-            # The announcement came on lane 0, and so after the missing FrameStart.
+            # Heartbeat replies and FrameStarts both travel on lane 0, in order. So the FrameStart
+            # was sent before this announcement: if it is missing, it is lost.
             self._progress.record_position(0, stream, number, 0)
 
     def on_resent(self, header: Header, message: Resent, now: float) -> None:
@@ -287,7 +311,7 @@ class Reassembly:
         if len(message.gone) < _RANGE.size * message.count or message.count > MAX_RANGES:
             self._discard(DiscardReason.MALFORMED, header.stream, header.frame, message)
             return
-        assembly.timer.on_answer()
+        assembly.timer.reset_tries()
         if len(self.lanes) == 1 and assembly.timer.requests:
             del assembly.timer.requests[0]
         if message.state == FrameState.UNKNOWN:
@@ -296,15 +320,18 @@ class Reassembly:
             for start, end in assembly.geometry.find_ranges(rectangle) or []:
                 assembly.unavailable_ranges.add(start, end)
         if message.state != FrameState.UNDER_WAY:
-            assembly.proven_end = assembly.size
-        self._settle(assembly)
+            assembly.is_fully_sent = True
+        self._finish_if_over(assembly)
 
     def on_round_trip(self, seconds: float) -> None:
-        """Wait for so long before anything is requested again."""
+        """Record the module's round trip. Requests that are sent later wait for it."""
         self._round_trip_s = seconds
 
-    def find_missing(self, now: float) -> list[MissingParts]:
-        """Return what is to be requested again; may finish frames whose attempts are used up."""
+    def request_missing(self, now: float) -> list[MissingParts]:
+        """Return the parts that the link is to request now, and record each as requested.
+
+        Finishes a frame whose RESEND_TRIES requests are used up.
+        """
         patience = _QUIET_S if len(self.lanes) == 1 else _LAG_S
         found = []
         for assembly in list(self._open.values()):
@@ -312,9 +339,8 @@ class Reassembly:
                 continue
             timer = assembly.timer
             timer.drop_expired(now)
-            # A frame is not quiet while a lane receives a tile of it, or an answer is on its way.
-            is_expected = assembly.reservations or timer.requests
-            is_quiet = now - timer.last_packet > patience and not is_expected
+            has_traffic = bool(assembly.reservations or timer.requests)
+            is_quiet = now - timer.last_packet_time > patience and not has_traffic
             flags = self._find_missing_flags(assembly, is_quiet)
             if flags:
                 flags &= ~timer.flags
@@ -334,18 +360,20 @@ class Reassembly:
         return found
 
     def _find_missing_flags(self, assembly: Assembly, is_quiet: bool) -> ResendFlag:
-        """Return whether FrameStart and FrameEnd are lost.
+        """Return which of FrameStart and FrameEnd are lost.
 
-        A frame that is quiet (nothing has arrived for _QUIET_S) lacks all that has not arrived.
-        Another frame lacks what every lane has passed.
+        A frame is quiet if no packet of it has arrived for _QUIET_S (with several lanes, _LAG_S),
+        no lane is receiving a tile of it, and no request is unanswered. Everything that a quiet
+        frame has not received is lost. While a frame is not quiet, a packet is lost only if a lane
+        has delivered a packet that was sent after it.
         """
         flags = _NO_FLAG
-        has_passed_start = assembly.end is not None or self._progress.has_passed_start(
+        has_passed_start = assembly.frame_end is not None or self._progress.has_passed_start(
             assembly.stream, assembly.number
         )
-        if assembly.start is None and (is_quiet or has_passed_start):
+        if assembly.frame_start is None and (is_quiet or has_passed_start):
             flags |= ResendFlag.START
-        if assembly.end is None and is_quiet:
+        if assembly.frame_end is None and is_quiet:
             flags |= ResendFlag.END
         return flags
 
@@ -354,16 +382,16 @@ class Reassembly:
         for assembly in list(self._open.values()):
             if assembly.is_finished:
                 continue
-            silence = now - assembly.timer.last_packet
-            has_all = assembly.received_ranges.is_complete and assembly.start is not None
-            # Where an answer takes long, each of the tries has to have the time for one.
+            silence = now - assembly.timer.last_packet_time
+            has_all = assembly.received_ranges.is_complete and assembly.frame_start is not None
+            # On a slow link each of the RESEND_TRIES requests needs time for its answer.
             stale_s = FRAME_STALE_MS / 1000 + RESEND_TRIES * self._round_trip_s
             patience = END_GRACE_MS / 1000 if has_all else stale_s
             if silence > patience and not assembly.reservations:
                 self._finish(assembly)
             elif silence > _LAG_S and assembly.state is AssemblyState.RECEIVING:
                 assembly.set_state(AssemblyState.OVERDUE)
-                self._settle(assembly)
+                self._finish_if_over(assembly)
 
     def shift_timers(self, seconds: float) -> None:
         """Extend the timeouts of all frames by *seconds*, in which the host received nothing."""
@@ -380,159 +408,166 @@ class Reassembly:
         return assembly
 
     def count_packets_before_end(self, assembly: Assembly, lane: int) -> int:
-        """Return how many packets a lane may bring before one of them could finish the frame.
+        """Return a number of packets that a lane can bring before the frame could be finished.
 
-        Return 0 if the module has answered a Resend of the frame: then each tile may be the last.
+        Before the FrameEnd arrives that is the frame's size, because each tile has a byte or more.
+        After the module has answered a Resend it is 0: each tile may be the last.
         """
         if self._open.get(assembly.number) is not assembly or assembly.is_finished:
             return 0
-        if assembly.unavailable_ranges.count or assembly.proven_end:
+        if assembly.unavailable_ranges.count or assembly.is_fully_sent:
             return 0
-        if assembly.end is None:
+        if assembly.frame_end is None:
             return assembly.size
-        return count_outstanding(self.lanes[lane], assembly.end)
+        return count_outstanding(self.lanes[lane], assembly.frame_end)
 
     def on_tiles(
-        self, assembly: Assembly, ranges: list[ByteRange], last: int, now: float, lane: int
+        self, assembly: Assembly, ranges: list[ByteRange], last_start: int, now: float, lane: int
     ) -> None:
         """Use tiles that a lane has brought one after the other; may finish their frame.
 
         Args:
             assembly: The frame.
             ranges: The bytes that the tiles fill. They were free.
-            last: The first byte of the last tile.
+            last_start: The first byte of the last tile.
             now: The time in seconds.
             lane: The lane. It has brought no other packet between the tiles, and none is resent.
         """
-        self._count_tiles(assembly, sum(end - start for start, end in ranges), now)
+        self._record_tiles(assembly, sum(end - start for start, end in ranges), now)
         for start, end in ranges:
             assembly.add_received(start, end)
         self._pool.on_progress(assembly)
-        self._progress.record_position(lane, assembly.stream, assembly.number, last)
-        if assembly.received_ranges.is_complete or assembly.end is not None:
-            self._settle(assembly)
+        self._progress.record_position(lane, assembly.stream, assembly.number, last_start)
+        if assembly.received_ranges.is_complete or assembly.frame_end is not None:
+            self._finish_if_over(assembly)
 
-    def _count_tiles(self, assembly: Assembly, count: int, now: float) -> None:
-        """Count *count* bytes of good tiles, and restart the frame's timers."""
+    def _record_tiles(self, assembly: Assembly, size: int, now: float) -> None:
+        """Record that tiles of *size* bytes have arrived at time *now*, with good CRCs."""
         if self.first_tile_time is None:
             self.first_tile_time = now
-        self.counters.tile_bytes += count
+        self.counters.tile_bytes += size
         assembly.on_packet(now)
-        assembly.timer.on_answer()
+        assembly.timer.reset_tries()
 
     # --- rejecting frames -----------------------------------------------------------------
 
     def take_rejection(self, stream: int, request: int) -> str | None:
-        """Return why a frame of a request was discarded because of its FrameStart, or None.
+        """Return what was wrong in the FrameStart of a discarded frame of *request*, or None.
 
-        Each frame is reported once.
+        Each discarded frame is reported once.
         """
-        rejected = self._order(stream).rejected
+        rejected = self._get_history(stream).rejected_frame
         if rejected is None or not self.has_rejection(stream, request):
             return None
-        self._order(stream).rejected = rejected._replace(is_reported=True)
+        self._get_history(stream).rejected_frame = rejected._replace(is_reported=True)
         return f"frame {rejected.number} contradicts itself or its configuration: {rejected.reason}"
 
     def has_rejection(self, stream: int, request: int) -> bool:
         """:meth:`take_rejection` would return a reason."""
-        rejected = self._order(stream).rejected
+        rejected = self._get_history(stream).rejected_frame
         return rejected is not None and not rejected.is_reported and rejected.request == request
 
     def _reject_frame(self, header: Header, message: FrameStart, reason: str) -> None:
-        """Remember and log that a frame is discarded, and drop what has arrived of it."""
-        order = self._order(header.stream)
-        if order.rejected is None or order.rejected.reason != reason:
-            # Once for each fault of the module, not for each of its frames.
+        """Discard a frame because of its FrameStart: log it, drop its tiles, and remember it.
+
+        A frame of another stream, or one whose first FrameStart was good, is kept.
+        """
+        history = self._get_history(header.stream)
+        if history.rejected_frame is None or history.rejected_frame.reason != reason:
+            # Warn once for each fault of the module, not for each of its frames.
             _log.warning("frame %d of stream %d: %s", header.frame, header.stream, reason)
         assembly = self._open.get(header.frame)
         if assembly is not None:
-            if assembly.stream != header.stream or assembly.start is not None:
+            if assembly.stream != header.stream or assembly.frame_start is not None:
                 return
             del self._open[header.frame]
             assembly.set_state(AssemblyState.FINISHED)
             if not assembly.reservations:
                 self._pool.release(assembly.buffer)
-        if is_later(header.frame, order.newest):
-            order.newest = header.frame
-        order.rejected = RejectedFrame(header.frame, message.request, reason)
+        if is_later(header.frame, history.newest_frame):
+            history.newest_frame = header.frame
+        history.rejected_frame = RejectedFrame(header.frame, message.request, reason)
 
     # --- opening frames -------------------------------------------------------------------
 
     def drop_stream(self, stream: int) -> None:
         """Drop all frames of a stream that the host ends, and release their memory."""
-        order = self._order(stream)
-        order.dropped = order.last_done = order.newest
+        history = self._get_history(stream)
+        history.last_dropped_frame = history.last_ended_frame = history.newest_frame
         for assembly in [each for each in self._open.values() if each.stream == stream]:
             del self._open[assembly.number]
             assembly.set_state(AssemblyState.FINISHED)
-            # Memory that a lane still receives into must not be used again.
+            # A lane still writes into reserved memory. So that memory is not returned to the pool,
+            # but freed when the lane's reference to it is gone.
             if not assembly.reservations:
                 self._pool.release(assembly.buffer)
         for assembly in [each for each in self.finished_frames if each.stream == stream]:
             self.finished_frames.remove(assembly)
             self._pool.release(assembly.buffer)
 
-    def _order(self, stream: int) -> StreamOrder:
-        order = self._orders.get(stream)
-        if order is None:
-            order = self._orders[stream] = StreamOrder()
-        return order
+    def _get_history(self, stream: int) -> StreamHistory:
+        """Return the history of a stream; it is empty at first."""
+        history = self._histories.get(stream)
+        if history is None:
+            history = self._histories[stream] = StreamHistory()
+        return history
 
     def _find_or_open(self, stream: int, number: int, now: float) -> Assembly | None:
         """Return the frame that a packet is for; open it if it is new.
 
-        Return None if the packet is of no use, and count it as a discard.
+        If the packet is of no use, discard it and return None.
         """
         assembly = self._open.get(number)
         if assembly is None:
-            plan = self._expect(stream)
-            if plan is None:
+            configuration = self._find_configuration(stream)
+            if configuration is None:
                 self._discard(DiscardReason.NO_FRAME, stream, number)
                 return None
-            if self._is_past(stream, number):
+            if self._discard_if_past(stream, number):
                 return None
-            return self._open_frame(stream, number, plan, now)
+            return self._open_frame(stream, number, configuration, now)
         if assembly.stream != stream or assembly.is_finished:
             reason = DiscardReason.LATE if assembly.is_finished else DiscardReason.GEOMETRY
             self._discard(reason, stream, number)
             return None
         return assembly
 
-    def _is_past(self, stream: int, number: int) -> bool:
-        """Return True if nothing of a frame is of use any more. Count the discard."""
-        order = self._order(stream)
+    def _discard_if_past(self, stream: int, number: int) -> bool:
+        """Discard a packet of a frame that has ended. Return False if the frame may be opened."""
+        history = self._get_history(stream)
         has_one_lane = len(self.lanes) == 1
-        if order.rejected is not None and order.rejected.number == number:
+        if history.rejected_frame is not None and history.rejected_frame.number == number:
             self._discard(DiscardReason.GEOMETRY, stream, number)
             return True
-        if is_later(number, order.newest if has_one_lane else order.last_done):
+        if is_later(number, history.newest_frame if has_one_lane else history.last_ended_frame):
             return False
-        # Order holds within a lane only. What another lane carried when the host ended the stream
-        # arrives after the answer to Stop. It is no fault and is not counted.
-        if has_one_lane or is_later(number, order.dropped):
+        # Packets keep their order within a lane only. So tiles on one lane may arrive after the
+        # answer to Stop on another lane. Such a tile of a dropped frame is no fault: do not count
+        # it.
+        if has_one_lane or is_later(number, history.last_dropped_frame):
             self._discard(DiscardReason.LATE, stream, number)
         return True
 
     def _open_frame(
-        self, stream: int, number: int, plan: Configured, now: float
+        self, stream: int, number: int, configuration: Configured, now: float
     ) -> Assembly | None:
         """Open a frame; may finish older ones to make room. Return None if there is no room."""
-        order = self._order(stream)
-        is_newest = is_later(number, order.newest)
+        history = self._get_history(stream)
+        is_newest = is_later(number, history.newest_frame)
         if is_newest:
-            order.newest = number
+            history.newest_frame = number
         if not self.can_resend and len(self.lanes) == 1:
-            # One lane keeps its order: an earlier frame gets nothing more.
+            # One lane keeps its packets in order: an earlier frame receives nothing more.
             for earlier in [each for each in self._open.values() if each.stream == stream]:
                 self._finish(earlier)
-        crowded_out = self._find_crowded_out(plan)
+        crowded_out = self._find_crowded_out(configuration)
         if crowded_out is not None:
             if crowded_out.reservations:
                 self._discard(DiscardReason.NO_FRAME, stream, number)
                 return None
             self._finish(crowded_out)
-        geometry = FrameGeometry(plan)
-        buffer = self._pool.acquire(plan.frame_bytes, number)
+        geometry = FrameGeometry(configuration)
+        buffer = self._pool.acquire(configuration.frame_bytes, number)
         assembly = Assembly(stream, number, geometry, buffer, now)
         self._open[number] = assembly
         if not is_newest:
@@ -543,11 +578,11 @@ class Reassembly:
         self._pool.on_frame_begin(assembly)
         return assembly
 
-    def _find_crowded_out(self, plan: Configured) -> Assembly | None:
-        """Return the frame that must make room for a frame of that configuration, if any.
+    def _find_crowded_out(self, configuration: Configured) -> Assembly | None:
+        """Return the open frame that must make room for a frame of that configuration, or None.
 
-        It is the oldest frame of the stream with the most open frames. So previews make room for
-        previews, and a still among them is received to its end.
+        The oldest frame of the stream with the most open frames makes room. So previews make room
+        for previews, and a still among them is received to its end.
         """
         count = len(self._open)
         if count < MIN_FRAMES_OPEN:
@@ -556,66 +591,69 @@ class Reassembly:
         chosen = max(self._open.values(), key=lambda each: counts[each.stream])
         if count >= MAX_FRAMES_OPEN or len(self.lanes) == 1:
             return chosen
-        if chosen.end and self._find_proven_end(chosen) == chosen.size:
+        if chosen.frame_end and self._find_proven_end(chosen) == chosen.size:
             # No lane lags: what is missing would have to be resent.
             return chosen
         taken = sum(each.size for each in self._open.values())
-        return chosen if taken + plan.frame_bytes > MAX_OPEN_BYTES else None
+        return chosen if taken + configuration.frame_bytes > MAX_OPEN_BYTES else None
 
     # --- finishing frames -----------------------------------------------------------------
 
     def _find_proven_end(self, assembly: Assembly) -> int:
-        """Return the first byte that may still arrive without a resend; no byte before it can."""
-        if assembly.proven_end == assembly.size:
+        """Return the end of the bytes that cannot arrive any more without a resend.
+
+        The proof is a Resent, a later frame on the only lane, or the positions of all lanes.
+        """
+        if assembly.is_fully_sent:
             return assembly.size
         # With one lane, a packet of a later frame proves as much as the FrameEnd.
-        newest = self._order(assembly.stream).newest
+        newest = self._get_history(assembly.stream).newest_frame
         if len(self.lanes) == 1 and newest is not None and is_later(newest, assembly.number):
             return assembly.size
-        proven_end = self._progress.find_proven_end(
-            assembly.stream, assembly.number, assembly.size, assembly.end
+        return self._progress.find_passed_end(
+            assembly.stream, assembly.number, assembly.size, assembly.frame_end
         )
-        return max(proven_end, assembly.proven_end)
 
-    def _settle(self, assembly: Assembly) -> None:
-        """Finish the frame if nothing more of it can arrive."""
+    def _finish_if_over(self, assembly: Assembly) -> None:
+        """Finish the frame if nothing more is awaited and no lane receives into it."""
         if assembly.is_finished or assembly.reservations:
             return
-        if self._is_settled(assembly):
+        if self._is_over(assembly):
             self._finish(assembly)
 
-    def _is_settled(self, assembly: Assembly) -> bool:
-        """Nothing more of the frame can arrive. See the table in the module's docstring."""
-        end = assembly.end
+    def _is_over(self, assembly: Assembly) -> bool:
+        """Return True if nothing more of the frame is awaited: see the module's table."""
+        end = assembly.frame_end
         has_all = assembly.received_ranges.is_complete
         if not has_all and self._find_proven_end(assembly) < assembly.size:
             return False
-        if assembly.start is None and not assembly.unavailable_ranges.is_complete:
-            # The FrameStart is requested again.
+        if assembly.frame_start is None and not assembly.unavailable_ranges.is_complete:
+            # request_missing() requests the FrameStart until the module says that the whole frame
+            # is unavailable.
             return False
         if has_all:
             return end is not None
         if self._is_lane_awaited(assembly):
-            # Resent came on lane 0 and has overtaken tiles on other lanes.
+            # A Resent travels on lane 0. It may have overtaken tiles on other lanes.
             return False
         if not self.can_resend:
             return True
         if not assembly.find_lost(assembly.size):
-            return end is not None or assembly.proven_end == assembly.size
-        # Nobody waits for the rest of a frame that ended early.
+            return end is not None or assembly.is_fully_sent
+        # The module holds lost tiles. They are not requested if the frame ended early.
         return end is not None and end.status != EndStatus.OK
 
     def _is_lane_awaited(self, assembly: Assembly) -> bool:
-        """One of several lanes may still bring what was sent before the FrameEnd."""
+        """Return True if one of several lanes may still bring tiles sent before the FrameEnd."""
         return (
-            assembly.end is not None
+            assembly.frame_end is not None
             and len(self.lanes) > 1
             and assembly.state is not AssemblyState.OVERDUE
-            and not self._progress.has_reached_end(assembly.end)
+            and not self._progress.has_reached_end(assembly.frame_end)
         )
 
     def _finish(self, assembly: Assembly) -> None:
-        """Set the state FINISHED, and hand on the frames of the stream that are next in order."""
+        """Set the state FINISHED. Hand on the stream's oldest frames up to one not finished."""
         assembly.set_state(AssemblyState.FINISHED)
         for head in [each for each in self._open.values() if each.stream == assembly.stream]:
             if not head.is_finished:
@@ -625,10 +663,12 @@ class Reassembly:
     def _hand_on(self, assembly: Assembly) -> None:
         """Queue a finished frame for the caller, or release it if it is of no use."""
         del self._open[assembly.number]
-        self._order(assembly.stream).last_done = assembly.number
-        end = assembly.end
+        self._get_history(assembly.stream).last_ended_frame = assembly.number
+        end = assembly.frame_end
         was_stopped = end is not None and end.status == EndStatus.ABORTED
-        if assembly.start is None or (was_stopped and not assembly.received_ranges.is_complete):
+        if assembly.frame_start is None or (
+            was_stopped and not assembly.received_ranges.is_complete
+        ):
             self.counters.aborted_frames += 1
             self._pool.release(assembly.buffer)
             return
@@ -639,7 +679,8 @@ class Reassembly:
     def _skip_oldest(self, stream: int) -> None:
         """Drop the oldest frames of a stream that nobody takes, so that their memory is free."""
         waiting = [each for each in self.finished_frames if each.stream == stream]
-        # The frames of a bracket may end in one turn, and the caller wants each of them.
+        # All frames of a bracket may finish in one call of the link, before the caller can take
+        # any of them.
         most = MAX_BRACKET if stream == STILL else self._pool.max_waiting_frames
         for oldest in waiting[:-most]:
             self.counters.skipped_frames += 1

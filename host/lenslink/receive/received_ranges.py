@@ -33,18 +33,18 @@ class ReceivedRanges:
     def __init__(self, size: int) -> None:
         self.size = size
         self.count = 0
-        """Bytes in the set."""
+        """The number of bytes in the set."""
         self._starts: list[int] = []
         self._ends: list[int] = []
 
     @property
     def prefix(self) -> int:
-        """Bytes from byte 0 on that are in the set, up to the first gap."""
+        """The number of bytes before the first gap."""
         return self._ends[0] if self._starts and self._starts[0] == 0 else 0
 
     @property
     def is_complete(self) -> bool:
-        """All bytes are in the set."""
+        """True if all bytes are in the set."""
         return self.count == self.size
 
     def find_gaps(self, start: int, end: int) -> list[ByteRange]:

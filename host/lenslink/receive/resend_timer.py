@@ -1,8 +1,8 @@
 """Decide which lost parts of a frame are requested again, and when.
 
 :class:`.assembly.Assembly` has a :class:`ResendTimer`. :class:`.reassembly.Reassembly` finds out
-what is lost, and asks the timer how much of it is not on its way. What was requested counts as on
-its way until one of these events::
+what is lost, and asks the timer which of these parts are not requested yet. A requested part is not
+requested again until one of these events::
 
     lanes   event                                                   requests that it ends
     ------  ------------------------------------------------------  ---------------------
@@ -30,33 +30,33 @@ class ResendRequest(NamedTuple):
     """A Resend whose answer is on its way."""
 
     expiry: float
-    """When it counts as lost, in seconds on the caller's clock."""
+    """When the request counts as lost, in seconds on the caller's clock."""
     flags: ResendFlag
     ranges: tuple[ByteRange, ...]
-    """The bytes of the frame that it asks for."""
+    """The bytes of the frame that were requested."""
 
 
 class ResendTimer:
     """When the last packet of a frame arrived, and what of the frame has been requested again."""
 
     def __init__(self, now: float) -> None:
-        self.last_packet = now
+        self.last_packet_time = now
         """When the last packet of the frame arrived, in seconds on the caller's clock."""
         self.requests: list[ResendRequest] = []
         """Requests whose answers are on their way, the oldest first."""
         self.tries = 0
-        """Requests since the last packet that brought something."""
+        """Requests since the module last sent a tile of the frame or a Resent."""
 
     @property
     def flags(self) -> ResendFlag:
-        """FrameStart and FrameEnd, if they are on their way."""
+        """Which of FrameStart and FrameEnd are requested and not answered."""
         flags = ResendFlag(0)
         for request in self.requests:
             flags |= request.flags
         return flags
 
     def exclude_requested(self, ranges: Iterable[ByteRange], size: int) -> list[ByteRange]:
-        """Return what of *ranges*, in a frame of *size* bytes, is not on its way."""
+        """Return the parts of *ranges*, in a frame of *size* bytes, that are not requested."""
         requested = ReceivedRanges(size)
         for request in self.requests:
             for start, end in request.ranges:
@@ -70,20 +70,20 @@ class ResendTimer:
     def add_request(
         self, now: float, flags: ResendFlag, ranges: Iterable[ByteRange], round_trip_s: float
     ) -> None:
-        """Count a request.
+        """Record a request that is sent now.
 
-        RESEND_RETRY_MS doubles with each try, so that the tries last where an answer takes longer
-        than the measured round trip.
+        RESEND_RETRY_MS doubles with each try. So the tries are not used up early when an answer
+        takes longer than the measured round trip.
         """
         expiry = now + round_trip_s + RETRY_S * (1 << min(self.tries, _MAX_DOUBLINGS))
         self.requests.append(ResendRequest(expiry, flags, tuple(ranges)))
         self.tries += 1
 
-    def on_answer(self) -> None:
-        """Start to count the tries again: the module has sent something of the frame."""
+    def reset_tries(self) -> None:
+        """Count the tries from 0 again. Call it when the module has sent a tile or a Resent."""
         self.tries = 0
 
     def shift(self, seconds: float) -> None:
-        """Exclude *seconds* in which nobody has received."""
-        self.last_packet += seconds
+        """Extend all timeouts by *seconds*, in which the host received nothing."""
+        self.last_packet_time += seconds
         self.requests = [each._replace(expiry=each.expiry + seconds) for each in self.requests]

@@ -17,34 +17,34 @@ from lenslink_protocol.packings import find_layout
 
 from .received_ranges import ByteRange
 
-# A grid of so many tiles takes 2 MB. Smaller tiles are not worth predicting.
+# A grid with this many tiles takes 2 MB. Frames with more, smaller tiles are not worth predicting.
 _MAX_TILES = 1 << 16
 
 
 class TileGrid:
     """A frame cut into tiles of *width* x *height* pixels. :func:`find_tile_grid` returns one."""
 
-    def __init__(self, plan: Configured, width: int, height: int) -> None:
-        self.plan = plan
+    def __init__(self, configuration: Configured, width: int, height: int) -> None:
+        self.configuration = configuration
         self.width = width
         self.height = height
-        self.columns = -(-plan.width // width)
-        self.count = self.columns * -(-plan.height // height)
+        self.columns = -(-configuration.width // width)
+        self.count = self.columns * -(-configuration.height // height)
         self.is_contiguous = self.columns == 1 or height == 1
         """Each tile is one range of bytes, which begins where the range before it ends."""
-        count_bytes = find_layout(plan.pixel_format).count_bytes
-        left = np.arange(0, plan.width, width)
-        right = np.minimum(left + width, plan.width)
+        count_bytes = find_layout(configuration.pixel_format).count_bytes
+        left = np.arange(0, configuration.width, width)
+        right = np.minimum(left + width, configuration.width)
         self._left = [count_bytes(x) for x in left.tolist()]
         self._right = [count_bytes(x) for x in right.tolist()]
-        top = np.arange(0, plan.height, height)[:, None]
-        rows = np.minimum(top + height, plan.height) - top
+        top = np.arange(0, configuration.height, height)[:, None]
+        rows = np.minimum(top + height, configuration.height) - top
         self.words = np.empty((self.count, 3), "<u4")
         """Position, size and length of each tile, as the three words of its header."""
         self.words[:, 0] = (left | top << 16).reshape(-1)
         self.words[:, 1] = (right - left | rows << 16).reshape(-1)
         self.words[:, 2] = (np.subtract(self._right, self._left) * rows).reshape(-1)
-        self.starts: NDArray[np.int64] = (self._left + top * plan.stride).reshape(-1)
+        self.starts: NDArray[np.int64] = (self._left + top * configuration.stride).reshape(-1)
         """The byte of the frame where each tile begins."""
 
     def find_index(self, header: Header) -> int | None:
@@ -67,8 +67,8 @@ class TileGrid:
         for row, columns in self._group_by_row(tiles):
             first, last = self._left[columns[0]], self._right[columns[-1]]
             top = row * self.height
-            bottom = min(top + self.height, self.plan.height)
-            stride = self.plan.stride
+            bottom = min(top + self.height, self.configuration.height)
+            stride = self.configuration.stride
             if last - first == stride:
                 found.append((top * stride, bottom * stride))
             else:
@@ -81,7 +81,7 @@ class TileGrid:
 
     def unstage(self, staged: NDArray[np.uint8], frame: NDArray[np.uint8], tiles: range) -> None:
         """Copy *tiles*, which lie one after the other in *staged*, to their position in *frame*."""
-        picture = frame.reshape(self.plan.height, self.plan.stride)
+        picture = frame.reshape(self.configuration.height, self.configuration.stride)
         at = 0
         for row, side_by_side in self._group_by_row(tiles):
             top = row * self.height
@@ -102,27 +102,27 @@ class TileGrid:
                 columns = columns[same:]
 
     def _group_by_row(self, tiles: range) -> list[tuple[int, list[int]]]:
-        """Group tiles that lie side by side: their row of tiles, and their columns."""
+        """Return each row of tiles with the columns of its tiles that lie side by side."""
         if tiles.step == 1:
             pairs = (divmod(each, self.columns) for each in tiles)
             return [(row, [c for _, c in group]) for row, group in groupby(pairs, lambda p: p[0])]
         return [(each // self.columns, [each % self.columns]) for each in tiles]
 
 
-def find_tile_grid(plan: Configured, header: Header) -> TileGrid | None:
+def find_tile_grid(configuration: Configured, header: Header) -> TileGrid | None:
     """Return the grid in which *header* is a tile of full size, or None if there is none."""
     width, height = header.width, header.height
-    if not 0 < width <= plan.width or not 0 < height <= plan.height:
+    if not 0 < width <= configuration.width or not 0 < height <= configuration.height:
         return None
     if header.x % width or header.y % height:
         return None
-    if not find_layout(plan.pixel_format).is_aligned(0, width, plan.width):
+    if not find_layout(configuration.pixel_format).is_aligned(0, width, configuration.width):
         return None
-    tiles = -(-plan.width // width) * -(-plan.height // height)
-    return _make_grid(plan, width, height) if tiles <= _MAX_TILES else None
+    tiles = -(-configuration.width // width) * -(-configuration.height // height)
+    return _make_grid(configuration, width, height) if tiles <= _MAX_TILES else None
 
 
 @lru_cache(maxsize=8)
-def _make_grid(plan: Configured, width: int, height: int) -> TileGrid:
+def _make_grid(configuration: Configured, width: int, height: int) -> TileGrid:
     """Return a grid. All lanes and frames share it."""
-    return TileGrid(plan, width, height)
+    return TileGrid(configuration, width, height)

@@ -38,7 +38,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Describe the line below a transport, as far as known: rates are compared with it."""
+    """What is known of the line below a transport. Measured rates are compared with it."""
 
     bus: str | None = None
     """USB's negotiated speed (``full``, ``high``, ``super``), or a bench's name for its model."""
@@ -75,7 +75,7 @@ class Transport(Protocol):
 
         Wait up to *seconds* for the first.
 
-        Returns the number of bytes, or 0 if none came in time. Raises
+        Returns the number of bytes, or 0 if none arrived in time. Raises
         :exc:`~lenslink.errors.Disconnected` when the module is gone.
         """
 
@@ -116,7 +116,7 @@ class MultiLaneTransport(Transport, Protocol):
         """Return the lanes that have bytes or have ended; wait up to *seconds* for one."""
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
-        """Receive what is there on a lane without waiting; return 0 if nothing is.
+        """Receive the bytes that have arrived on a lane; return 0 if there are none. Do not wait.
 
         Returns None once the lane has ended. The end of lane 0 is the end of the module and raises
         :exc:`~lenslink.errors.Disconnected`.
@@ -125,7 +125,7 @@ class MultiLaneTransport(Transport, Protocol):
 
 @runtime_checkable
 class WakeableTransport(Transport, Protocol):
-    """A transport whose waits something else can end."""
+    """A transport whose waits end early when a descriptor becomes readable."""
 
     def wake_on(self, descriptor: int) -> None:
         """End each wait for bytes early while *descriptor* is readable. Idempotent."""
@@ -151,7 +151,10 @@ class ClockedTransport(Transport, Protocol):
     """A transport to a bench that has a clock of its own."""
 
     def now(self) -> float:
-        """Return seconds of that clock, which never go back. The link's timers use it. Cheap."""
+        """Return the bench's time in seconds. It never goes back.
+
+        The link calls this for all its timers, so that the call has to be fast.
+        """
 
     def reading(self) -> Reading:
         """Read the clock; raise :exc:`~lenslink.errors.Disconnected` when the module is gone."""

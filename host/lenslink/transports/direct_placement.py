@@ -66,8 +66,8 @@ class SlotState(enum.Enum):
 class DirectPlacementPool(Pool):
     """Hand out slots as buffers where the module has taken one for a frame; the host's side.
 
-    *memory* holds *slots* slots, and *words* are their grants. A buffer that is never released
-    goes back when its last view is gone.
+    *memory* holds *slots* slots, and *words* are their grants. The slot of a buffer that is never
+    released becomes free when the last view of the buffer is gone.
     """
 
     def __init__(self, memory: NDArray[np.uint8], slots: int, words: memoryview) -> None:
@@ -83,10 +83,10 @@ class DirectPlacementPool(Pool):
         self._fence_lock = threading.Lock()
 
     def grant(self) -> None:
-        """Grant a slot for the module's next frame, unless one is granted already.
+        """Grant a slot for the module's next frame, unless a slot is granted already.
 
-        The transport calls this whenever the host listens. The slot that was used last is granted
-        first, since part of it may still be in the cache.
+        The transport calls this whenever the host waits for bytes. The most recently used slot is
+        granted first, because part of its memory may still be in the cache.
         """
         if self._idle_slots and SlotState.GRANTED not in self._states:
             slot = self._idle_slots.pop()
@@ -98,14 +98,14 @@ class DirectPlacementPool(Pool):
     # --- what the module says ---------------------------------------------------------------
 
     def on_slot_taken(self, slot: int, frame: int) -> None:
-        """Note that the module fills *slot*; raise :exc:`ByteRingError` if it was not granted."""
+        """Record that the module fills *slot*. Raise :exc:`ByteRingError` if it was not granted."""
         if slot >= len(self._states) or self._states[slot] is not SlotState.GRANTED:
             raise ByteRingError(f"slot {slot} is taken, and was not granted")
         self._frame_numbers[slot] = frame
         self._set_state(slot, SlotState.FILLING)
 
     def on_slot_returned(self, slot: int) -> None:
-        """Note that the module is done with *slot*; raise :exc:`ByteRingError` if it had it not."""
+        """Record that the module returns *slot*. Raise :exc:`ByteRingError` if it had none."""
         state = self._states[slot] if slot < len(self._states) else None
         if state not in (SlotState.FILLING, SlotState.SHARED):
             raise ByteRingError(f"slot {slot} is returned, and was not taken")
@@ -115,7 +115,10 @@ class DirectPlacementPool(Pool):
     # --- as a pool --------------------------------------------------------------------------
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
-        """Return the zero-copy buffer that the module fills with *frame*, else ordinary memory."""
+        """Return the zero-copy buffer that the module fills with *frame*.
+
+        If the module sends this frame as bytes, return ordinary memory.
+        """
         if size <= self._slot_bytes:
             for slot, state in enumerate(self._states):
                 if state is SlotState.FILLING and self._frame_numbers[slot] == frame:
@@ -129,7 +132,7 @@ class DirectPlacementPool(Pool):
         return super().acquire(size, frame)
 
     def release(self, buffer: Buffer) -> None:
-        """Take a buffer back; its slot is idle again once the module has returned it too."""
+        """Take a buffer back. Its slot is idle as soon as the module has returned the slot too."""
         if id(buffer) in self._buffers:
             self._buffers[id(buffer)][1]()
         else:

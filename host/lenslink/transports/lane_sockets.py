@@ -92,7 +92,7 @@ class LaneSockets:
             each.close()
 
     def _disconnect(self, error: Disconnected) -> Disconnected:
-        """Record why lane 0, and with it the module, is gone, and return the error to raise."""
+        """Record that lane 0 has ended, which ends the connection. Return the error to raise."""
         if self._close_reason is None:
             self._close_reason = self._explain_end(error)
         return Disconnected(self._close_reason)

@@ -59,15 +59,15 @@ def make_padding(length: int) -> bytes:
 
 
 class SlotOwner(Protocol):
-    """Describe what keeps account of the frames' memory."""
+    """Keeps account of the slots: :class:`.direct_placement.DirectPlacementPool`."""
 
     memory: NDArray[np.uint8]
 
     def on_slot_taken(self, slot: int, frame: int) -> None:
-        """Note that the module fills *slot*; raise :exc:`ByteRingError` if it was not granted."""
+        """Record that the module fills *slot*. Raise :exc:`ByteRingError` if it was not granted."""
 
     def on_slot_returned(self, slot: int) -> None:
-        """Note that the module is done with *slot*; raise :exc:`ByteRingError` if it had it not."""
+        """Record that the module returns *slot*. Raise :exc:`ByteRingError` if it had none."""
 
 
 class RecordReader:

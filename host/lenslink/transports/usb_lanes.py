@@ -111,7 +111,7 @@ class UsbLane:
         return count
 
     def halt(self) -> None:
-        """Halt the endpoint for good, which tells the module that the lane is not used."""
+        """Halt the endpoint and leave it halted: so the module learns that the lane is not used."""
         import usb.core
 
         self._is_halted = True
@@ -141,7 +141,7 @@ class WakeUp:
         self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def notify(self) -> None:
-        """End the wait that lasts, or the next one."""
+        """End the current wait. If nobody waits, end the next wait at once."""
         if self._tokens.empty():
             self._tokens.put(None)
 

@@ -1,0 +1,185 @@
+"""Hosts that break a clause on captured frames, FrameStart and FrameEnd (SPEC.md, 6)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from lenslink.receive.assembly import Assembly
+from lenslink.receive.reassembly import Reassembly
+from lenslink_protocol.ids import Flag, MessageType
+from lenslink_protocol.messages import FrameEnd, FrameStart
+
+from .broken_steps import Overlay
+from .defects import Defect, edit_message
+from .module_peer import HEIGHT, MODE, STRIDE, WIDTH
+from .packets import Packet
+from .peer_wire import Tamper
+from .virtual_host import VirtualHost
+
+
+class TakesAborted(Defect):
+    """Takes a frame for whole although its end says that it was aborted."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_end = packet.kind == MessageType.FRAME_END
+        return [edit_message(packet, status=0) if is_end else data]
+
+
+class AnyFrameNumber(Defect):
+    """Takes each tile for one of the frame that it receives."""
+
+    def __init__(self) -> None:
+        self._head: tuple[int, int] | None = None
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.FRAME_START:
+            self._head = packet.id, packet.header.stream
+        if packet.kind != MessageType.TILE or self._head is None:
+            return [data]
+        changes = {"payload_crc": packet.header.payload_crc}
+        return [packet.encode(frame=self._head[0], stream=self._head[1], **changes)]
+
+
+class FillsGapsByCount(Defect):
+    """Takes a frame for whole when it has as many tiles as FrameEnd says."""
+
+    def __init__(self) -> None:
+        self._tile: Packet | None = None
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.TILE:
+            self._tile = packet
+        if packet.kind != MessageType.FRAME_END or self._tile is None:
+            return [data]
+        message = packet.message()
+        assert isinstance(message, FrameEnd)
+        head = self._tile.header
+        rows = range(0, HEIGHT, head.height)
+        # Whatever is missing is made up from the last tile.
+        fakes = [
+            self._tile.encode(sequence=head.sequence + 1 + index, y=row)
+            for index, row in enumerate(rows)
+        ]
+        end = packet.encode(sequence=head.sequence + 1 + len(fakes))
+        return [*fakes, end]
+
+
+class NarrowOverwrites(Overlay):
+    """Lets tiles that are a part of a row overwrite received pixels."""
+
+    def do_overwrite(self, packet: Packet) -> bool:
+        return packet.header.width < WIDTH
+
+
+class ResentOverwrites(Overlay):
+    """Lets tiles with the flag RESENT overwrite received pixels."""
+
+    def do_overwrite(self, packet: Packet) -> bool:
+        return bool(packet.header.flags & Flag.RESENT)
+
+
+class IgnoresMiddles(Defect):
+    """Ignores a tile that touches neither side of the frame."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        is_middle = packet.kind == MessageType.TILE and 0 < head.x < WIDTH - head.width
+        return [] if is_middle else [data]
+
+
+class _EditsStart(Defect):
+    changes: ClassVar[dict[str, Any]] = {}
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_start = packet.kind == MessageType.FRAME_START
+        return [edit_message(packet, **self.changes) if is_start else data]
+
+
+class IgnoresGeometry(_EditsStart):
+    """Takes each FrameStart, whatever geometry it states."""
+
+    changes: ClassVar[dict[str, Any]] = {
+        "mode": MODE, "width": WIDTH, "height": HEIGHT, "stride": STRIDE,
+        "pixel_format": 0x1100011, "cfa": 0,
+    }  # fmt: skip
+
+
+class IgnoresPhase(_EditsStart):
+    """Takes each FrameStart, whatever phase or orientation it states."""
+
+    changes: ClassVar[dict[str, Any]] = {"cfa": 0, "orientation": 1}
+
+
+class IgnoresLevels(_EditsStart):
+    """Takes each FrameStart, whatever bits and levels it states."""
+
+    changes: ClassVar[dict[str, Any]] = {"bits": 12, "white": 4095, "black_milli": (0, 0, 0, 0)}
+
+
+class StrictLevels(Defect):
+    """Discards a FrameStart whose white level is not the sensor's."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_START else None
+        is_odd = isinstance(message, FrameStart) and message.white not in (4095, 1023)
+        return [] if is_odd else [data]
+
+
+class TilesFromBelow(Defect):
+    """Takes a tile that begins below the frame as one of its last rows."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        if packet.kind != MessageType.TILE or head.y < HEIGHT:
+            return [data]
+        return [packet.encode(y=HEIGHT - head.height)]
+
+
+class CutsWideTiles(Defect):
+    """Cuts a tile that reaches over the right edge."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        if packet.kind != MessageType.TILE or head.x + head.width <= WIDTH:
+            return [data]
+        return [packet.encode(x=WIDTH - head.width)]
+
+
+class NeedsEnd(VirtualHost):
+    """Takes a frame without its FrameEnd for an incomplete one."""
+
+    def is_whole(self, frame: Assembly) -> bool:
+        return frame.frame_end is not None and super().is_whole(frame)
+
+
+class SlowWithoutEnd(VirtualHost):
+    """Waits for 4 s for a FrameEnd that does not come."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        expire = found.expire_frames
+        found.request_missing = lambda now: []  # type: ignore[method-assign]
+        found.expire_frames = (  # type: ignore[method-assign]
+            lambda now: expire(now) if now > 5.0 else None
+        )
+        return found
+
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "H-CAM-1": (TakesAborted, AnyFrameNumber, FillsGapsByCount),
+    "H-CAM-2": (NarrowOverwrites, ResentOverwrites, IgnoresMiddles),
+    "H-CAM-3": (
+        IgnoresGeometry,
+        IgnoresPhase,
+        IgnoresLevels,
+        StrictLevels,
+        TilesFromBelow,
+        CutsWideTiles,
+    ),
+}
+"""The defects on the line of the driver, by clause."""
+
+HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
+    "H-CAM-4": (NeedsEnd, SlowWithoutEnd),
+}
+"""The hosts that break a clause by themselves."""

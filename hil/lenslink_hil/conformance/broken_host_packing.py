@@ -1,0 +1,64 @@
+"""Hosts that break a clause on pixels in bytes (SPEC.md, 6.3)."""
+
+from __future__ import annotations
+
+from lenslink_protocol.ids import MessageType
+
+from .defects import Defect, edit_message
+from .packets import Packet
+from .peer_wire import Tamper
+
+
+class WholeGroupsOnly(Defect):
+    """Discards a tile that ends inside a group, at the end of the row too."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_cut = packet.kind == MessageType.TILE and packet.header.width % 4
+        return [] if is_cut else [data]
+
+
+class RoundsToFour(Defect):
+    """Widens a tile that begins or ends inside a group of four to whole groups."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        end = head.x + head.width
+        if packet.kind != MessageType.TILE or end == 66 or not (head.x % 4 or end % 4):
+            return [data]
+        left, right = head.x // 4 * 4, min(64, (end + 3) // 4 * 4)
+        payload = b"\xa5" * ((right - left) * 5 // 4)
+        return [packet.encode(x=left, width=right - left, payload=payload)]
+
+
+class RoundsEnds(Defect):
+    """Widens a tile that ends inside a group to the group's end."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        if packet.kind != MessageType.TILE or head.width % 2 == 0:
+            return [data]
+        rows = [packet.payload[2 * row : 2 * row + 2] + b"\xa5" for row in range(head.height)]
+        return [packet.encode(width=head.width + 1, payload=b"".join(rows))]
+
+
+class NamesSixteenBits(Defect):
+    """Names the 16-bit format, which every module could send."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_configure = packet.kind == MessageType.CONFIGURE
+        return [edit_message(packet, pixel_format=0x110002F) if is_configure else data]
+
+
+class SecondFormat(Defect):
+    """Names a format by its bits, whatever the manifest lists."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_configure = packet.kind == MessageType.CONFIGURE
+        return [edit_message(packet, pixel_format=0x1100011) if is_configure else data]
+
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "H-PACK-1": (WholeGroupsOnly, RoundsToFour, RoundsEnds),
+    "H-PACK-2": (NamesSixteenBits, SecondFormat),
+}
+"""The defects on the line of the driver, by clause."""

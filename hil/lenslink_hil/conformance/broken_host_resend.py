@@ -1,0 +1,185 @@
+"""Hosts that break a clause on Resend and Resent (SPEC.md, 6.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lenslink.receive.reassembly import Reassembly
+from lenslink_protocol.ids import FrameState, MessageType
+from lenslink_protocol.messages import Resend, Resent
+
+from .broken_steps import DATA
+from .defects import Defect, edit_message
+from .module_peer import HEIGHT, WIDTH
+from .packets import Packet
+from .peer_wire import Tamper
+from .virtual_host import VirtualHost
+
+
+class NarrowIsARow(Defect):
+    """Asks for whole rows where a part of a row is missing."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        if message is None:
+            return [data]
+        ranges = bytearray(getattr(message, "ranges", b""))
+        for at in range(0, len(ranges), 8):
+            ranges[at : at + 2] = b"\0\0"
+            ranges[at + 4 : at + 6] = WIDTH.to_bytes(2, "little")
+        return [edit_message(packet, ranges=bytes(ranges))]
+
+
+class FortyRectangles(Defect):
+    """Asks for more than MAX_RANGES rectangles."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        count = getattr(message, "count", 0)
+        if count < 2:
+            return [data]
+        ranges = getattr(message, "ranges", b"") * 20
+        return [edit_message(packet, count=20 * count, ranges=ranges)]
+
+
+class AsksForTheStill(Defect):
+    """Asks for lost tiles of the preview under the still's number."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(stream=1) if packet.kind == MessageType.RESEND else data]
+
+
+class AsksForOneRowMore(Defect):
+    """Asks for a row more than is missing."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        if not isinstance(message, Resend) or not message.count:
+            return [data]
+        ranges = bytearray(message.ranges)
+        ranges[6] += 1
+        return [edit_message(packet, ranges=bytes(ranges))]
+
+
+class AsksBeyondTheFrame(Defect):
+    """Asks for rectangles below the frame."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        if not isinstance(message, Resend) or not message.count:
+            return [data]
+        outside = HEIGHT.to_bytes(2, "little")
+        return [edit_message(packet, ranges=message.ranges[:2] + outside + message.ranges[4:])]
+
+
+class StartOnce(Defect):
+    """Asks for FrameStart once, and not again."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        flags = getattr(message, "flags", 0)
+        self._count += flags & 1
+        if self._count < 2 or not flags & 1:
+            return [data]
+        return [edit_message(packet, flags=flags & 2)]
+
+
+class ForgetsStart(Defect):
+    """Throws FrameStart away when it is sent again."""
+
+    def __init__(self) -> None:
+        self._has_asked = False
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._has_asked = self._has_asked or packet.kind == MessageType.RESEND
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if self._has_asked and packet.kind == MessageType.FRAME_START else [data]
+
+
+class DropsRest(Defect):
+    """Drops a frame whose FrameStart did not come first."""
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._started = self._started or packet.kind == MessageType.FRAME_START
+        return [] if packet.kind in DATA and not self._started else [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if packet.kind == MessageType.RESEND else [data]
+
+
+class AsksNineTimes(VirtualHost):
+    """Repeats a Resend a ninth time."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        find = found.request_missing
+
+        def find_once_more(now: float) -> Any:
+            parts = find(now)
+            return parts + parts if parts else parts
+
+        found.request_missing = find_once_more  # type: ignore[method-assign]
+        return found
+
+
+class UnknownIsUnderWay(Defect):
+    """Takes a frame that the module does not know for one that is under way."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_resent = packet.kind == MessageType.RESENT
+        return [edit_message(packet, state=0) if is_resent else data]
+
+
+class GoneOnlyAtTheEnd(Defect):
+    """Does not remember what Resent calls gone of a frame that is under way."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        if isinstance(message, Resent) and message.state == FrameState.UNDER_WAY:
+            return [edit_message(packet, count=0, gone=b"")]
+        return [data]
+
+
+class ForgetsGone(Defect):
+    """Does not read what Resent calls gone."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_resent = packet.kind == MessageType.RESENT
+        return [edit_message(packet, count=0, gone=b"") if is_resent else data]
+
+
+class FirstGoneOnly(Defect):
+    """Takes the first rectangle of Resent for gone, and no other."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        if not isinstance(message, Resent) or message.count < 2:
+            return [data]
+        return [edit_message(packet, count=1, state=FrameState.UNDER_WAY)]
+
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "H-RESEND-1": (
+        NarrowIsARow,
+        FortyRectangles,
+        AsksForTheStill,
+        AsksForOneRowMore,
+        AsksBeyondTheFrame,
+    ),
+    "H-RESEND-2": (StartOnce, ForgetsStart, DropsRest),
+    "H-RESEND-3": (UnknownIsUnderWay, GoneOnlyAtTheEnd, ForgetsGone, FirstGoneOnly),
+}
+"""The defects on the line of the driver, by clause."""
+
+HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
+    "H-RESEND-3": (AsksNineTimes,),
+}
+"""The hosts that break a clause by themselves."""

@@ -1,0 +1,264 @@
+"""Modules that break a clause on a stream's states, and Configure (SPEC.md, 5.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lenslink_protocol.ids import ConfigureFlag, ErrorCode, MessageType
+from lenslink_protocol.messages import (
+    Accepted,
+    AnyMessage,
+    Capture,
+    Configure,
+    Configured,
+    Error,
+    Stop,
+)
+from lenslink_protocol.params import MAX_STREAMS
+
+from .broken_steps import OtherPlan
+from .defects import Defect, edit_message
+from .packets import Packet
+from .peer_wire import Tamper
+from .plain_module import MODE, PlainModule, Refused, State, Stream
+
+
+class StaysStreaming(PlainModule):
+    """Stays STREAMING after the last frame of a Capture."""
+
+    def state_after_capture(self) -> State:
+        return State.STREAMING
+
+    def begin_frame(self) -> None:
+        if any(each.remaining for each in self.streams):
+            super().begin_frame()
+
+
+class UnconfiguresAfterCapture(PlainModule):
+    """Goes back to UNCONFIGURED after a Capture."""
+
+    def state_after_capture(self) -> State:
+        return State.UNCONFIGURED
+
+
+class UnconfiguresOnStop(PlainModule):
+    """Goes back to UNCONFIGURED at Stop."""
+
+    def stop(self, index: int) -> None:
+        super().stop(index)
+        self.streams[index].state = State.UNCONFIGURED
+
+
+class StopsBoth(PlainModule):
+    """Stops both streams at a Stop of one."""
+
+    def on_stop(self, number: int, message: Stop) -> None:
+        self.stream_at(message.stream)
+        for index in range(MAX_STREAMS):
+            self.stop(index)
+        self.answer_in_order(number, Accepted(message.stream, self.next_frame))
+
+
+class OneStreamAtATime(PlainModule):
+    """Refuses to configure a stream while the other one runs."""
+
+    def check_configurable(self, stream: Stream) -> None:
+        if any(each.state is State.STREAMING for each in self.streams):
+            raise Refused(ErrorCode.STATE)
+
+
+class StartsUnconfigured(PlainModule):
+    """Starts a stream that is not configured, in its first mode."""
+
+    def check_startable(self, stream: Stream) -> None:
+        if stream.state is State.UNCONFIGURED:
+            index = self.streams.index(stream)
+            stream.plan = self.plan_of(Configure(index, 0, MODE, 0, 0))
+            return
+        super().check_startable(stream)
+
+
+class ReconfiguresRunning(PlainModule):
+    """Configures a stream that runs."""
+
+    def check_configurable(self, stream: Stream) -> None:
+        del stream
+
+
+class StartsTwice(PlainModule):
+    """Accepts StartStream of a stream that runs."""
+
+    def check_startable(self, stream: Stream) -> None:
+        if stream.state is State.UNCONFIGURED:
+            raise Refused(ErrorCode.STATE)
+
+
+class SettingsOfRefused(PlainModule):
+    """Keeps the settings of a Capture that it refuses."""
+
+    def execute(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Capture) and message.stream < len(self.streams):
+            settings = self.read_list(message.settings, message.count)
+            self.take_settings(self.streams[message.stream], settings)
+        super().execute(number, message)
+
+
+class ChangesUnconfigured(PlainModule):
+    """Accepts SetSettings of a stream that is not configured."""
+
+    def check_changeable(self, stream: Stream) -> None:
+        if stream.state is not State.UNCONFIGURED:
+            super().check_changeable(stream)
+
+
+class ChangesCaptures(PlainModule):
+    """Accepts SetSettings during a Capture."""
+
+    def check_changeable(self, stream: Stream) -> None:
+        if stream.state is State.UNCONFIGURED:
+            super().check_changeable(stream)
+
+
+class SwapsSides(Defect):
+    """States the height of the still's mode as its width."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CONFIGURED else None
+        if not isinstance(message, Configured) or message.stream == 0:
+            return [data]
+        return [edit_message(packet, width=message.height, height=message.width)]
+
+
+class TrialApplies(PlainModule):
+    """Applies what is only to be tried, to a stream that is configured."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        stream = self.stream_at(message.stream)
+        if message.flags & ConfigureFlag.TEST_ONLY and stream.state is State.CONFIGURED:
+            stream.plan = self.plan_of(self.complete_crop(message))
+        super().on_configure(number, message)
+
+
+class TrialWithoutFlag(PlainModule):
+    """Answers a trial without TEST_ONLY."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        return replace(plan, flags=plan.flags & ConfigureFlag.ADJUSTED)
+
+
+class TrialUnconfigures(PlainModule):
+    """Forgets the configuration at a trial."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        super().on_configure(number, message)
+        if message.flags & ConfigureFlag.TEST_ONLY:
+            self.stream_at(message.stream).state = State.UNCONFIGURED
+
+
+class ShorterTiles(PlainModule):
+    """Makes tiles of half the length that was asked for, and does not say so."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        return replace(plan, tile_bytes=max(2, plan.tile_bytes // 2))
+
+
+class OtherFormatUnsaid(PlainModule):
+    """Applies another format than was asked for, and does not say so."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        known = message.pixel_format in [each.code for each in self.formats()]
+        return super().plan_of(message if known else replace(message, pixel_format=0))
+
+
+class LongTilesUnsaid(PlainModule):
+    """Does not say ADJUSTED where tiles are longer than was asked for."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        if 0 < message.tile_bytes < plan.tile_bytes:
+            return replace(plan, flags=plan.flags & ConfigureFlag.TEST_ONLY)
+        return plan
+
+
+class OneRowATile(OtherPlan):
+    """Sends one row a tile, however long a tile may be."""
+
+    def change(self, plan: Configured) -> Configured:
+        return replace(plan, tile_bytes=min(plan.stride, plan.tile_bytes))
+
+
+class LimitHidesFormat(PlainModule):
+    """Says ADJUSTED of a pixel format only if Configure has no limit of tiles."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        is_kept = message.tile_bytes == plan.tile_bytes
+        return replace(plan, flags=plan.flags & ~ConfigureFlag.ADJUSTED) if is_kept else plan
+
+
+class AnyStream(PlainModule):
+    """Takes the last bit of a stream's number."""
+
+    def stream_at(self, index: int) -> Stream:
+        return self.streams[index % MAX_STREAMS]
+
+    def stop(self, index: int) -> None:
+        super().stop(index % MAX_STREAMS)
+
+
+class CapturesNothing(PlainModule):
+    """Accepts a Capture of no frames."""
+
+    def execute(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Capture) and message.count == 0:
+            self.answer(number, Accepted(message.stream, self.next_frame))
+            return
+        super().execute(number, message)
+
+
+class UnsupportedIsState(PlainModule):
+    """Refuses what it does not have with STATE."""
+
+    def answer(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Error) and message.code == ErrorCode.UNSUPPORTED:
+            message = replace(message, code=ErrorCode.STATE)
+        super().answer(number, message)
+
+
+class StopsAnything(PlainModule):
+    """Accepts Stop of a stream that does not exist."""
+
+    def on_stop(self, number: int, message: Stop) -> None:
+        if message.stream >= MAX_STREAMS:
+            self.answer(number, Accepted(message.stream, self.next_frame))
+            return
+        super().on_stop(number, message)
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-STATE-1": (
+        StaysStreaming,
+        UnconfiguresAfterCapture,
+        UnconfiguresOnStop,
+        StopsBoth,
+        OneStreamAtATime,
+        StartsUnconfigured,
+        ReconfiguresRunning,
+        StartsTwice,
+        SettingsOfRefused,
+        ChangesUnconfigured,
+        ChangesCaptures,
+    ),
+    "M-STATE-2": (TrialApplies, TrialWithoutFlag, TrialUnconfigures),
+    "M-STATE-3": (ShorterTiles, OtherFormatUnsaid, LongTilesUnsaid, OneRowATile, LimitHidesFormat),
+    "M-STATE-4": (AnyStream, CapturesNothing, UnsupportedIsState, StopsAnything),
+    "M-STOP-1": (StopsBoth,),
+}
+"""The plain modules that break a clause."""
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "M-STATE-1": (SwapsSides,),
+}
+"""The defects on the line of the firmware's module, by clause."""

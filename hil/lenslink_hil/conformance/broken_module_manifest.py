@@ -1,0 +1,110 @@
+"""Modules that break a clause on the manifest (SPEC.md, 7)."""
+
+from __future__ import annotations
+
+from lenslink_protocol.ids import ErrorCode, ManifestKey
+from lenslink_protocol.manifest import encode_entry, iterate_entries
+from lenslink_protocol.messages import GetManifest, ManifestPiece
+
+from .plain_module import WIDTH, PlainModule, Refused
+
+
+class PiecesFromZero(PlainModule):
+    """Sends the first piece of the manifest, whatever offset is asked for."""
+
+    def on_get_manifest(self, number: int, message: GetManifest) -> None:
+        data = self.manifest_bytes()
+        self.answer(number, ManifestPiece(message.offset, len(data), data[: self.piece_bytes()]))
+
+
+class EmptyBeyondTheEnd(PlainModule):
+    """Sends an empty piece beyond the manifest's end."""
+
+    def on_get_manifest(self, number: int, message: GetManifest) -> None:
+        data = self.manifest_bytes()
+        piece = data[message.offset :][: self.piece_bytes()]
+        self.answer(number, ManifestPiece(message.offset, len(data), piece))
+
+
+class TotalOfThePiece(PlainModule):
+    """States as the total what is left from the offset on."""
+
+    def on_get_manifest(self, number: int, message: GetManifest) -> None:
+        data = self.manifest_bytes()
+        if message.offset >= len(data):
+            raise Refused(ErrorCode.UNSUPPORTED)
+        piece = data[message.offset :][: self.piece_bytes()]
+        self.answer(number, ManifestPiece(message.offset, len(data) - message.offset, piece))
+
+
+class _OtherManifest(PlainModule):
+    def change(self, key: int, value: bytes) -> bytes | None:
+        del key
+        return value
+
+    def manifest_bytes(self) -> bytes:
+        data = b""
+        for key, value in iterate_entries(super().manifest_bytes()):
+            changed = self.change(key, value)
+            if changed is not None:
+                data += encode_entry(key, changed)
+        return data
+
+
+class NoColors(_OtherManifest):
+    """Has no colours in its manifest."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return None if key == ManifestKey.COLOR else value
+
+
+class NoSerial(_OtherManifest):
+    """Has no serial in its manifest."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return None if key == ManifestKey.SERIAL else value
+
+
+class OddMode(_OtherManifest):
+    """Has a mode with an odd width."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        if key != ManifestKey.MODE:
+            return value
+        return value[:2] + (WIDTH - 1).to_bytes(2, "little") + value[4:]
+
+
+class HidesSchemes(PlainModule):
+    """Does not list its authentication scheme."""
+
+    def list_schemes(self) -> list[int]:
+        return []
+
+
+class ListsASchemeTooMany(PlainModule):
+    """Lists a scheme that it does not have."""
+
+    def list_schemes(self) -> list[int]:
+        return [*super().list_schemes(), 0x8002]
+
+
+class ManifestOfTheDay(PlainModule):
+    """Changes its serial number once it has taken a frame."""
+
+    def manifest_bytes(self) -> bytes:
+        data = super().manifest_bytes()
+        return data.replace(b"PLAIN-1", b"PLAIN-2") if self.next_frame else data
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-MANIFEST-1": (PiecesFromZero, EmptyBeyondTheEnd, TotalOfThePiece),
+    "M-MANIFEST-2": (
+        NoColors,
+        NoSerial,
+        OddMode,
+        HidesSchemes,
+        ListsASchemeTooMany,
+        ManifestOfTheDay,
+    ),
+}
+"""The plain modules that break a clause."""

@@ -1,0 +1,356 @@
+"""Modules that break a clause on packets, and how they are received (SPEC.md, 2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lenslink_protocol.ids import MessageType
+from lenslink_protocol.messages import Header, Hello
+from lenslink_protocol.params import MAX_CONTROL
+
+from .plain_module import Item, PlainModule
+
+
+class KeepsSequences(PlainModule):
+    """Counts on in the second session of a connection."""
+
+    def reset_session(self) -> None:
+        kept = getattr(self, "sequences", None)
+        super().reset_session()
+        self.sequences = kept or self.sequences
+
+
+class CountsFromOne(PlainModule):
+    """Gives its first packet the sequence 1."""
+
+    def reset_session(self) -> None:
+        super().reset_session()
+        self.sequences = [1] * self.lanes
+
+
+class OneCountForAllLanes(PlainModule):
+    """Numbers the packets of all lanes by one counter."""
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        self.sequences = [max(self.sequences)] * self.lanes
+        return super().encode(item, lane)
+
+
+class CountsTilesApart(PlainModule):
+    """Gives tiles the sequence of the packet before them."""
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        if item.kind == MessageType.TILE and self.sequences[lane]:
+            self.sequences[lane] -= 1
+        return super().encode(item, lane)
+
+
+class StreamInReplies(PlainModule):
+    """Names a stream in the headers of replies."""
+
+    def emit(self, item: Item) -> None:
+        is_reply = item.kind in (MessageType.CONFIGURED, MessageType.ACCEPTED)
+        super().emit(replace(item, stream=1) if is_reply else item)
+
+
+class ReservedIsSet(PlainModule):
+    """Sets a reserved field of Accepted."""
+
+    def emit(self, item: Item) -> None:
+        if item.kind == MessageType.ACCEPTED:
+            item = replace(item, payload=item.payload[:3] + b"\x01" + item.payload[4:])
+        super().emit(item)
+
+
+class RefusalsFromZero(PlainModule):
+    """Begins the sequences anew with each Hello that it refuses."""
+
+    def is_version_shared(self, header: Header, message: Hello) -> bool:
+        is_shared = super().is_version_shared(header, message)
+        if not is_shared:
+            self.sequences = [0] * self.lanes
+        return is_shared
+
+
+class UncountedBesideTiles(PlainModule):
+    """Does not count a HeartbeatReply while tiles wait."""
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        before = self.sequences[lane]
+        data = super().encode(item, lane)
+        if item.kind == MessageType.HEARTBEAT_REPLY and self.data:
+            self.sequences[lane] = before
+        return data
+
+
+class LanesCountOn(PlainModule):
+    """Counts other lanes than 0 on over sessions."""
+
+    def reset_session(self) -> None:
+        before = getattr(self, "sequences", [0] * self.lanes)
+        super().reset_session()
+        self.sequences[1:] = before[1:]
+
+
+class _ActsOnDamage(PlainModule):
+    kind: int = 0
+
+    def is_payload_sound(self, header: Header, payload: bytes) -> bool:
+        return header.type == self.kind or super().is_payload_sound(header, payload)
+
+
+class ActsOnDamagedHeartbeat(_ActsOnDamage):
+    """Takes a Heartbeat whose payload CRC fails."""
+
+    kind = MessageType.HEARTBEAT
+
+
+class ActsOnDamagedResend(_ActsOnDamage):
+    """Takes a Resend whose payload CRC fails."""
+
+    kind = MessageType.RESEND
+
+
+class ActsOnDamagedClose(_ActsOnDamage):
+    """Takes a Close whose payload CRC fails."""
+
+    kind = MessageType.CLOSE
+
+
+class ActsOnDamagedHello(_ActsOnDamage):
+    """Takes a Hello whose payload CRC fails."""
+
+    kind = MessageType.HELLO
+
+
+class NoHeaderCrc(PlainModule):
+    """Does not look at the header's CRC."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        return header.length <= MAX_CONTROL
+
+
+class SkipsDamagedPayload(PlainModule):
+    """Throws a damaged payload away instead of searching it."""
+
+    def on_damaged_payload(self, header: Header) -> None:
+        super().on_damaged_payload(header)
+        del self.buffer[: header.length]
+
+
+class SkipsAfterBadHeader(PlainModule):
+    """Throws 40 bytes away behind a header whose CRC fails."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        if super().is_header_sound(header):
+            return True
+        del self.buffer[1:41]
+        return False
+
+
+class RestartsAfterHalfAMagic(PlainModule):
+    """Looks for a magic only where the previous attempt ended."""
+
+    def parse_buffer(self) -> None:
+        at = self.buffer.find(b"\x8a\x4c")
+        if (
+            at >= 0
+            and len(self.buffer) - at > 0
+            and not self.buffer[at:].startswith(b"\x8a\x4c\x4c\x4b")
+        ):
+            del self.buffer[: at + 4]
+        super().parse_buffer()
+
+
+class OnePacketAPiece(PlainModule):
+    """Handles one packet of each piece that it receives."""
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        self.is_taken = False
+        super().send(data, lane)
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        if not self.is_taken:
+            self.is_taken = True
+            super().on_packet(header, payload)
+
+
+class SearchesTheEnd(PlainModule):
+    """Searches the last 256 bytes of a payload whose CRC fails."""
+
+    def on_damaged_payload(self, header: Header) -> None:
+        super().on_damaged_payload(header)
+        del self.buffer[: max(0, header.length - 256)]
+
+
+class WaitsHalfASecond(PlainModule):
+    """Waits 500 ms for the rest of a packet."""
+
+    stall_s = 0.5
+
+
+class ForgetsStalledBytes(PlainModule):
+    """Throws away all that came of a packet that stopped."""
+
+    def check_stall(self) -> None:
+        if self.buffer and self.time - self.last_byte >= self.stall_s:
+            self.buffer.clear()
+
+
+class GivesUpEarly(PlainModule):
+    """Gives a packet up after 20 ms."""
+
+    stall_s = 0.02
+
+
+class StallsFromTheFirstByte(PlainModule):
+    """Gives up a packet that takes longer than STALL_MS from its first byte on."""
+
+    _begun = 0.0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if not self.buffer:
+            self._begun = self.time
+        super().send(data, lane)
+        self.last_byte = self._begun
+
+
+class NoWrap(PlainModule):
+    """Compares sequences as plain numbers."""
+
+    def use_sequence(self, sequence: int) -> bool:
+        if sequence <= self.newest_sequence:
+            return False
+        self.newest_sequence = sequence
+        return True
+
+
+class AnyStep(PlainModule):
+    """Takes every sequence but the newest."""
+
+    def use_sequence(self, sequence: int) -> bool:
+        fresh = sequence != self.newest_sequence
+        self.newest_sequence = sequence
+        return fresh
+
+
+class DamageKeepsSequence(PlainModule):
+    """Does not use up the sequence of a packet whose payload is damaged."""
+
+    def on_damaged_payload(self, header: Header) -> None:
+        del self.buffer[:40]
+
+
+class _NotFresh(PlainModule):
+    kinds: tuple[int, ...] = ()
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        if header.type in self.kinds and self.session is not None:
+            step = self.newest_sequence + 1
+            header = header._replace(nonce=self.session.nonce, sequence=step)
+        super().on_packet(header, payload)
+
+
+class StaleHeartbeats(_NotFresh):
+    """Takes every Heartbeat, fresh or not."""
+
+    kinds = (MessageType.HEARTBEAT,)
+
+
+class StaleClose(_NotFresh):
+    """Takes every Close, fresh or not."""
+
+    kinds = (MessageType.CLOSE,)
+
+
+class StallKeepsSequence(PlainModule):
+    """Does not use up the sequence of a packet that stopped inside."""
+
+    def on_stalled(self, header: Header) -> None:
+        """Do nothing."""
+
+
+class ClosedByThePast(PlainModule):
+    """Obeys a Close of the session before."""
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        is_past = bool(self.past) and header.nonce == self.past[0].nonce
+        if header.type == MessageType.CLOSE and is_past:
+            self.end_session()
+        super().on_packet(header, payload)
+
+
+class GrantedByThePast(PlainModule):
+    """Takes the limits of a Heartbeat of any session."""
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        if header.type == MessageType.HEARTBEAT and not self.is_of_session(header):
+            message = self.decode(header.type, payload)
+            self.raise_limits(message)  # type: ignore[arg-type]
+        super().on_packet(header, payload)
+
+
+class ShorterThanAllowed(PlainModule):
+    """Rejects a header that announces exactly MAX_CONTROL bytes."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        return super().is_header_sound(header) and header.length < MAX_CONTROL
+
+
+class LongTilesFromHost(PlainModule):
+    """Believes a header of a tile that announces more than MAX_CONTROL."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        if header.type == MessageType.TILE:
+            header = header._replace(length=0)
+        return super().is_header_sound(header)
+
+
+class OwnMinorOnly(PlainModule):
+    """Rejects packets of a newer minor version."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        return super().is_header_sound(header) and header.version & 0xF == 0
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-FRAME-1": (
+        KeepsSequences,
+        CountsFromOne,
+        OneCountForAllLanes,
+        CountsTilesApart,
+        StreamInReplies,
+        ReservedIsSet,
+        RefusalsFromZero,
+        UncountedBesideTiles,
+        LanesCountOn,
+    ),
+    "M-FRAME-2": (
+        ActsOnDamagedHeartbeat,
+        ActsOnDamagedResend,
+        ActsOnDamagedClose,
+        ActsOnDamagedHello,
+        NoHeaderCrc,
+    ),
+    "M-FRAME-3": (
+        SkipsDamagedPayload,
+        SkipsAfterBadHeader,
+        RestartsAfterHalfAMagic,
+        OnePacketAPiece,
+        SearchesTheEnd,
+    ),
+    "M-FRAME-4": (WaitsHalfASecond, ForgetsStalledBytes, GivesUpEarly, StallsFromTheFirstByte),
+    "M-FRAME-5": (
+        NoWrap,
+        AnyStep,
+        DamageKeepsSequence,
+        StaleHeartbeats,
+        StaleClose,
+        StallKeepsSequence,
+        ClosedByThePast,
+        GrantedByThePast,
+    ),
+    "M-FRAME-6": (ShorterThanAllowed, LongTilesFromHost, OwnMinorOnly),
+    "M-LANE-1": (LanesCountOn,),
+}
+"""The plain modules that break a clause."""

@@ -1,0 +1,149 @@
+"""Modules that break a clause on the power budget (SPEC.md, 5.5)."""
+
+from __future__ import annotations
+
+from lenslink_protocol.messages import Configure, SetBudget
+
+from .plain_module import ACTIVE_MW, FRAME_UJ, IDLE_MW, MOTOR_MW, NO_BUDGET, PlainModule, State
+
+
+class AnyBudget(PlainModule):
+    """Takes a budget that is too low for an idle module."""
+
+    def idle_need_mw(self) -> int:
+        return 0
+
+
+class BudgetForTheMotorOnly(PlainModule):
+    """Refuses a budget of exactly what it needs."""
+
+    def idle_need_mw(self) -> int:
+        return IDLE_MW + MOTOR_MW + 1
+
+
+class TakesWhatItRefuses(PlainModule):
+    """Refuses a budget, and keeps to it all the same."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        if message.budget_mw < self.idle_need_mw():
+            self.budget_mw = message.budget_mw
+        super().on_set_budget(number, message)
+
+
+class IgnoresTheBudget(PlainModule):
+    """Takes frames whatever the budget is."""
+
+    def check_budget(self) -> None:
+        """Refuse nothing."""
+
+
+class ForgetsTheMotor(PlainModule):
+    """Compares the budget with the mode's power alone."""
+
+    def check_budget(self) -> None:
+        if self.budget_mw >= ACTIVE_MW:
+            return
+        super().check_budget()
+
+
+class RefusesTooMuch(PlainModule):
+    """Refuses frames that need all of the budget."""
+
+    def check_budget(self) -> None:
+        self.budget_mw -= 1
+        try:
+            super().check_budget()
+        finally:
+            self.budget_mw += 1
+
+
+class StreamsOn(PlainModule):
+    """Goes on with a stream that needs more than a new budget."""
+
+    def stop_what_needs_more(self) -> None:
+        """End nothing."""
+
+
+class EndsEverything(PlainModule):
+    """Ends every stream when a budget comes."""
+
+    def stop_what_needs_more(self) -> None:
+        for index, stream in enumerate(self.streams):
+            if stream.state is State.STREAMING:
+                self.stop(index)
+
+
+class FinishesTheFrame(PlainModule):
+    """Ends a stream that needs more, but still takes the frame under way."""
+
+    def stop_what_needs_more(self) -> None:
+        for stream in self.streams:
+            if stream.state is State.STREAMING and self.budget_mw < ACTIVE_MW + MOTOR_MW:
+                stream.state = State.CONFIGURED
+
+
+class ForgetsThePlan(PlainModule):
+    """Forgets the configuration of a stream that needs more than a new budget."""
+
+    def stop_what_needs_more(self) -> None:
+        ended = [each for each in self.streams if each.state is State.STREAMING]
+        super().stop_what_needs_more()
+        for stream in ended:
+            if stream.state is State.CONFIGURED:
+                stream.state = State.UNCONFIGURED
+
+
+class BudgetLasts(PlainModule):
+    """Keeps a budget beyond its session."""
+
+    def end_session(self) -> None:
+        budget_mw = self.budget_mw
+        super().end_session()
+        self.budget_mw = budget_mw
+
+
+class BeginsWithABudget(PlainModule):
+    """Begins each session with what an idle module needs, not without a budget."""
+
+    def reset_session(self) -> None:
+        super().reset_session()
+        self.budget_mw = self.idle_need_mw()
+
+
+class BudgetOfOneConfiguration(PlainModule):
+    """Drops the budget at the next Configure."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        super().on_configure(number, message)
+        self.budget_mw = NO_BUDGET
+
+
+class CountsMillijoules(PlainModule):
+    """Counts in millijoules in its Events, and in microjoules in FrameEnd."""
+
+    def count_energy_uj(self) -> int:
+        return super().count_energy_uj() // 1000
+
+
+class OverstatesFrames(PlainModule):
+    """States a hundred times the energy of each frame."""
+
+    def frame_energy_uj(self) -> int:
+        return 100 * FRAME_UJ
+
+
+class DrawsAlways(PlainModule):
+    """Draws the power of frames whatever the budget is."""
+
+    def count_energy_uj(self) -> int:
+        return round(self.time * (ACTIVE_MW + MOTOR_MW) * 1000)
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-PWR-1": (AnyBudget, BudgetForTheMotorOnly, TakesWhatItRefuses),
+    "M-PWR-2": (IgnoresTheBudget, ForgetsTheMotor, RefusesTooMuch),
+    "M-PWR-3": (StreamsOn, EndsEverything, FinishesTheFrame, ForgetsThePlan),
+    "M-PWR-4": (BudgetLasts, BeginsWithABudget, BudgetOfOneConfiguration),
+    "M-PWR-5": (CountsMillijoules, OverstatesFrames, DrawsAlways),
+}
+"""The plain modules that break a clause."""

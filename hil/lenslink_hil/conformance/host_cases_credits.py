@@ -1,0 +1,167 @@
+"""Cases for hosts: credits (SPEC.md, 5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from lenslink_protocol.ids import Capability, FrameState, MessageType, ResendFlag
+from lenslink_protocol.messages import Heartbeat, Resend, Resent
+from lenslink_protocol.params import SILENCE_MS
+
+from .cases import Cases, check
+from .host_steps import Preview, lose_tile
+from .module_peer import HostResult, Item, Script
+from .packets import Packet
+from .peer_wire import Wire
+
+CASES: Cases[type[Script]] = Cases()
+
+
+@CASES.add("H-CREDIT-1")
+class LimitsAfterLosses(Script):
+    """A tile is lost, and comes again late: no limit is lower than one before."""
+
+    def make_items(self) -> list[Item]:
+        return [lose_tile(item) for item in super().make_items()]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if len(self.find_packets(MessageType.RESEND)) > 2:
+            super().on_resend(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        del result
+        limits = []
+        for packet in self.find_packets(MessageType.HEARTBEAT):
+            message = packet.message()
+            assert isinstance(message, Heartbeat)
+            limits.append(message.limit)
+        for before, after in pairwise(limits):
+            falls = after[0] < before[0] or after[1] < before[1]
+            check(not falls, f"limits {after} follow {before}")
+
+
+def _limits(packets: list[Packet]) -> list[tuple[int, int]]:
+    found = []
+    for packet in packets:
+        message = packet.message()
+        assert isinstance(message, Heartbeat)
+        found.append((message.limit[0], message.limit[1]))
+    return found
+
+
+@CASES.add("H-CREDIT-1")
+class Limits(Script):
+    """The first limits come soon, and none is lower than one before."""
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        hello = self.find_packets(MessageType.HELLO)[-1].at
+        beats = self.find_packets(MessageType.HEARTBEAT)
+        check(beats, "the host grants nothing")
+        late = beats[0].at - hello
+        check(late <= SILENCE_MS / 1000, f"the first limits come {late:.1f} s after HelloReply")
+        limits = _limits(beats)
+        for before, after in pairwise(limits):
+            falls = after[0] < before[0] or after[1] < before[1]
+            check(not falls, f"limits {after} follow {before}")
+
+    def start_frame(self) -> None:
+        self.call_later(0.5, super().start_frame)
+
+
+@CASES.add("H-CREDIT-1", "H-CLOSE-1")
+class OrderOfAPreview(Preview):
+    """The limits of a preview do not fall, and Close comes at the end."""
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        limits = []
+        for packet in self.find_packets(MessageType.HEARTBEAT):
+            message = packet.message()
+            assert isinstance(message, Heartbeat)
+            limits.append(message.limit)
+        for before, after in pairwise(limits):
+            falls = after[0] < before[0] or after[1] < before[1]
+            check(not falls, f"limits {after} follow {before}")
+        check(self.is_closed, "the host went without Close")
+
+
+@CASES.add("H-CREDIT-2")
+class CreditsOfWhatArrived(Script):
+    """Half of a frame comes, then the same tiles again, then the rest.
+
+    The host grants its max_payload beyond each part.
+    """
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        self._parts: list[list[Item]] = []
+
+    def start_frame(self) -> None:
+        self.begun[self._stream] = self.frame + 1
+        found = self.make_items()
+        half, rest = found[:7], found[7:]
+        again = [replace(item, flags=1) for item in half[1:]]
+        assert self.hello is not None
+        if not self.capabilities & self.hello.capabilities & Capability.RESEND:
+            again = []
+        self._parts = [half, again, rest]
+        self._send_parts()
+
+    def _send_parts(self) -> None:
+        """Send the next part once all before it is sent, and its max_payload is granted beyond."""
+        assert self.hello is not None
+        while self._parts and not self.queue:
+            wanted = self.sent[self._stream] + self.hello.max_payload
+            if self.limits[self._stream] < wanted:
+                return
+            self.queue += self._parts.pop(0)
+            self.send_waiting()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        super().on_heartbeat(packet, message)
+        self.send_waiting()
+        self._send_parts()
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if not self._parts:
+            super().on_resend(packet, message)
+            return
+        # Nothing is lost, and the frame has not ended: what is missing comes by itself.
+        flags = message.flags & ResendFlag.START
+        resent = Resent(flags, FrameState.UNDER_WAY, 0, b"")
+        items = [self.make_start_item()] if flags else []
+        self.queue[:0] = [*items, Item(MessageType.RESENT, resent.encode())]
+
+    def judge(self, result: HostResult) -> None:
+        check(not self._parts, "the host does not grant its max_payload beyond what arrived")
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-CREDIT-2")
+class LostCredits(Script):
+    """All that was granted is lost, three times: the host grants as much again."""
+
+    _claims = 0
+    _waiting = False
+
+    def start_frame(self) -> None:
+        self._waiting = True
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        super().on_heartbeat(packet, message)
+        if not self._waiting or self.hello is None:
+            return
+        most = self.hello.max_payload
+        if self._claims < 3:
+            if self.limits[self._stream] >= self.sent[self._stream] + most:
+                self._claims += 1
+                self.sent[self._stream] = self.limits[self._stream]
+        elif self.limits[self._stream] >= self.sent[self._stream] + most:
+            self._waiting = False
+            super().start_frame()
+
+    def judge(self, result: HostResult) -> None:
+        check(not self._waiting, "the host does not replace credits that were lost")
+        self.check_whole_frame(result)

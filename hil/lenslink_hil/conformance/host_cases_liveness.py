@@ -1,0 +1,448 @@
+"""Cases for hosts: heartbeats, and how a host waits (SPEC.md, 3.4)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from lenslink_protocol.ids import BusyReason, MessageType, NoticeReason
+from lenslink_protocol.messages import Busy, Configure, Heartbeat, Notice, Pending, Resend
+from lenslink_protocol.params import MAX_CONTROL, SILENCE_MS
+
+from .cases import Cases, check
+from .host_steps import LAST_ROW, SLACK_S, BusyModule, Preview
+from .module_peer import TILE, HostResult, Item, Script, tile_item
+from .packets import Packet
+
+CASES: Cases[type[Script]] = Cases()
+
+_SILENCE_S = SILENCE_MS / 1000
+_MOST_S = SILENCE_MS / 2000
+
+
+@CASES.add("H-LIVE-1")
+class Heartbeats(Script):
+    """The frame takes 1.5 s to come: meanwhile the host shows that it lives."""
+
+    def start_frame(self) -> None:
+        self.call_later(1.5, super().start_frame)
+        for tenths in range(1, 15):
+            # Its own signs of life, which answer nothing.
+            self.call_later(tenths / 10, lambda: self.send_message(Notice(NoticeReason.HEAT, 0)))
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        begun = self.find_packets(MessageType.CAPTURE, MessageType.STREAM)[0].at
+        beats = [p.at for p in self.find_packets(MessageType.HEARTBEAT) if p.at > begun]
+        moments = [begun, *(at for at in beats if at < begun + 1.5), begun + 1.5]
+        longest = max(b - a for a, b in pairwise(moments))
+        most = SILENCE_MS / 2000
+        check(
+            longest <= most, f"{longest:.2f} s without a Heartbeat, where {most:g} s are the most"
+        )
+
+
+def check_beats(script: Script, begin: float, end: float) -> None:
+    """Check that no two Heartbeats between two moments are further apart than they may be."""
+    beats = [p.at for p in script.find_packets(MessageType.HEARTBEAT) if begin < p.at < end]
+    longest = max(after - before for before, after in pairwise([begin, *beats, end]))
+    check(longest <= _MOST_S, f"{longest:.2f} s without a Heartbeat, {_MOST_S:g} s are the most")
+
+
+@CASES.add("H-LIVE-1")
+class BeatsWhileItAsks(Script):
+    """Configure is answered by Pending, then after 1.4 s: meanwhile Heartbeats come."""
+
+    _asked = 0.0
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if self._asked:
+            return
+        self._asked = packet.at
+        self.send_reply(packet, Pending(1500))
+        self.call_later(1.4, lambda: self.send_reply(packet, self.make_configured(message)))
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        check_beats(self, self._asked, self._asked + 1.4)
+
+
+@CASES.add("H-LIVE-1")
+class BeatsInsideAFrame(Script):
+    """A frame takes 1.4 s from its first tile to its last: meanwhile Heartbeats come."""
+
+    # A host that could ask again would have the whole frame sooner.
+    capabilities = 0
+    _begun = 0.0
+
+    def start_frame(self) -> None:
+        self.begun[self._stream] = self.frame + 1
+        self._begun = self.wire.now()
+        for at, item in enumerate(self.make_items()):
+            self.call_later(at / 10, lambda item=item: self._send_one(item))  # type: ignore[misc]
+
+    def _send_one(self, item: Item) -> None:
+        self.queue.append(item)
+        self.send_waiting()
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        check_beats(self, self._begun, self._begun + 1.3)
+
+
+@CASES.add("H-LIVE-1")
+class BeatsDuringBusy(Script):
+    """The module is BUSY for 1.4 s and silent: meanwhile Heartbeats come."""
+
+    _busy = 0.0
+    _is_silent = False
+
+    def start_frame(self) -> None:
+        self.send_message(Busy(BusyReason.CALIBRATION, 1500))
+        self._busy, self._is_silent = self.wire.now(), True
+        self.call_later(1.4, self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_silent = False
+        super().start_frame()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_silent:
+            super().on_heartbeat(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        check_beats(self, self._busy, self._busy + 1.4)
+
+
+@CASES.add("H-LIVE-1")
+class BeatsOfAPreview(Preview):
+    """A frame comes every 0.6 s: between them Heartbeats come."""
+
+    capabilities = 0
+    interval_s = 0.6
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        begun = self.find_packets(MessageType.STREAM, MessageType.CAPTURE)[0].at
+        check_beats(self, begun, begun + 1.2)
+
+
+@CASES.add("H-LIVE-1")
+class BeatsDuringALongBusy(BusyModule):
+    """Heartbeats go on in their interval for 2.4 s in which none is answered."""
+
+    silence_s = 2.4
+
+    def make_busy(self) -> bytes:
+        return self.pack(MessageType.BUSY, Busy(BusyReason.FLASH, 5000).encode())
+
+    def judge(self, result: HostResult) -> None:
+        beats = [p.at for p in self.find_packets(MessageType.HEARTBEAT)]
+        inside = [at for at in beats if self._began < at < self._began + self.silence_s]
+        longest = max(b - a for a, b in pairwise([self._began, *inside, self._began + 2.4]))
+        check(longest <= SILENCE_MS / 2000, f"{longest:.2f} s without a Heartbeat during BUSY")
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-LIVE-2")
+class Silence(Script):
+    """The module says nothing any more: the host lets go of it."""
+
+    _end = 0.0
+
+    def start_frame(self) -> None:
+        self._end = self.wire.now()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._end:
+            super().on_heartbeat(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        gone = self.end_time if self.end_time is not None else self.wire.now()
+        left = self.end_time is not None or self.is_closed
+        check(left, "the host has not noticed that the module is silent")
+        most = 2 * SILENCE_MS / 1000 + SLACK_S
+        check(
+            gone - self._end <= most, f"the host let go after {gone - self._end:.1f} s of silence"
+        )
+        check(not result.ok, "the host claims to have a frame")
+
+
+class _FallsSilent(Script):
+    """The module says nothing any more from some moment on: the host lets go of it."""
+
+    silent_since = 0.0
+    """When the silence began that counts; 0 before."""
+    limit_s = 6.0
+
+    def on_packet(self, packet: Packet) -> None:
+        if not self.silent_since or packet.kind == MessageType.CLOSE:
+            super().on_packet(packet)
+
+    def judge(self, result: HostResult) -> None:
+        gone = self.end_time if self.end_time is not None else self.wire.now()
+        left = self.end_time is not None or self.is_closed
+        check(left, "the host has not noticed that the module is silent")
+        late = gone - self.silent_since
+        said = f"the host let go after {late:.1f} s of silence"
+        check(late <= 2 * _SILENCE_S + SLACK_S, said)
+        check(not result.ok, "the host claims to have a frame")
+
+
+@CASES.add("H-LIVE-2")
+class SilentToARequest(_FallsSilent):
+    """The module falls silent at Configure."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        self.silent_since = self.wire.now()
+
+
+@CASES.add("H-LIVE-2")
+class SilentAfterBusy(_FallsSilent):
+    """The module says BUSY for 0.5 s, and nothing any more: the lease ends, and so the wait."""
+
+    def start_frame(self) -> None:
+        self.send_message(Busy(BusyReason.FLASH, 500))
+        self.silent_since = self.wire.now() + 0.5
+
+
+@CASES.add("H-LIVE-2")
+class SilentButForNoise(_FallsSilent):
+    """The module sends nothing but bytes of no packet any more."""
+
+    def start_frame(self) -> None:
+        self.silent_since = self.wire.now()
+        for tenths in range(1, 40):
+            self.call_later(tenths / 10, lambda: self.wire.send(b"noise and nothing else"))
+
+
+@CASES.add("H-LIVE-2")
+class ShortSilence(Script):
+    """The module is silent for 0.7 s, and goes on: the host is still there."""
+
+    _is_silent = False
+
+    def start_frame(self) -> None:
+        self._is_silent = True
+        self.call_later(0.7, self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_silent = False
+        super().start_frame()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_silent:
+            super().on_heartbeat(packet, message)
+
+
+@CASES.add("H-LIVE-2")
+class SlowTile(Script):
+    """A tile takes longer than SILENCE_MS, and its bytes never pause for long: nobody is gone."""
+
+    limit_s = 12.0
+    _parts = 16
+    _step_s = 0.12
+    _is_slow = False
+
+    def send_waiting(self) -> None:
+        while self.queue and not self._is_slow:
+            item = self.queue[0]
+            if item.place != tile_item(LAST_ROW).place:
+                rest, self.queue = self.queue[1:], [item]
+                super().send_waiting()
+                left = bool(self.queue)
+                self.queue += rest
+                if left:
+                    return
+                continue
+            if self.sent[self._stream] + TILE > self.limits[self._stream]:
+                return
+            self.queue.pop(0)
+            self.sent[self._stream] += TILE
+            self._send_slowly(self._encode_item(item))
+
+    def _send_slowly(self, data: bytes) -> None:
+        self._is_slow = True
+        size = -(-len(data) // self._parts)
+        for part in range(self._parts):
+            piece = data[part * size :][:size]
+            self.call_later(part * self._step_s, lambda piece=piece: self.wire.send(piece))  # type: ignore[misc]
+        self.call_later((self._parts - 1) * self._step_s + 0.01, self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_slow = False
+        self.send_waiting()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_slow:
+            super().on_heartbeat(packet, message)
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if not self._is_slow:
+            super().on_resend(packet, message)
+
+
+class _HeadersOnly(Script):
+    """Sends nothing but headers that are not believed, once the frame is asked for."""
+
+    _end = 0.0
+
+    def make_header(self) -> bytes:
+        raise NotImplementedError
+
+    def start_frame(self) -> None:
+        self._end = self.wire.now()
+        for at in range(1, 30):
+            self.call_later(0.2 * at, lambda: self.wire.send(self.make_header()))
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._end:
+            super().on_heartbeat(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        gone = self.end_time if self.end_time is not None else self.wire.now()
+        left = self.end_time is not None or self.is_closed
+        check(left, "the host takes headers that it does not believe for signs of life")
+        most = 2 * SILENCE_MS / 1000 + SLACK_S
+        check(gone - self._end <= most, f"the host let go after {gone - self._end:.1f} s")
+        check(not result.ok, "the host claims to have a frame")
+
+
+@CASES.add("H-LIVE-2")
+class OtherMajorIsNoLife(_HeadersOnly):
+    """Headers of another major version are no sign of life."""
+
+    def make_header(self) -> bytes:
+        return self.pack(MessageType.LOG, b"", version=0x20)
+
+
+@CASES.add("H-LIVE-2")
+class TooLongIsNoLife(_HeadersOnly):
+    """Headers with a length over the limit are no sign of life."""
+
+    def make_header(self) -> bytes:
+        return self.pack(MessageType.LOG, bytes(MAX_CONTROL + 100))[:40]
+
+
+@CASES.add("H-LIVE-3")
+class BusyLease(Script):
+    """The module is BUSY for 2 s, silent for 1.8 s, then sends its frame."""
+
+    _busy = False
+
+    def start_frame(self) -> None:
+        self.send_message(Busy(BusyReason.FLASH, 2000))
+        self._busy = True
+        self.call_later(1.8, self._awake)
+
+    def _awake(self) -> None:
+        self._busy = False
+        super().start_frame()
+
+    def send_waiting(self) -> None:
+        if not self._busy:
+            super().send_waiting()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._busy:
+            super().on_heartbeat(packet, message)
+
+
+class _Leases(Script):
+    """The module is silent under leases of BUSY, then sends its frame."""
+
+    leases: tuple[tuple[float, int], ...] = ()
+    """After how many seconds which lease is said, ms."""
+    silent_s = 0.0
+    _is_silent = False
+
+    def start_frame(self) -> None:
+        for after, lease in self.leases:
+            self.call_later(after, lambda ms=lease: self._say_busy(ms))  # type: ignore[misc]
+        self._is_silent = True
+        self.call_later(self.silent_s, self._go_on)
+
+    def _say_busy(self, lease_ms: int) -> None:
+        self.send_message(Busy(BusyReason.OTHER, lease_ms))
+
+    def _go_on(self) -> None:
+        self._is_silent = False
+        super().start_frame()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_silent:
+            super().on_heartbeat(packet, message)
+
+
+@CASES.add("H-LIVE-3")
+class BusyTwice(_Leases):
+    """A second Busy comes before the first lease ends: the second lease counts."""
+
+    leases = ((0.0, 600), (0.5, 1700))
+    silent_s = 2.1
+
+
+@CASES.add("H-LIVE-3", "H-LIVE-2")
+class QuietAfterBusy(_Leases):
+    """The module is silent for 0.6 s after a lease of 1 s: silence counts from the lease's end."""
+
+    leases = ((0.0, 1000),)
+    silent_s = 1.6
+
+
+@CASES.add("H-LIVE-3")
+class BusyInARequest(Script):
+    """The module says BUSY for 2 s instead of answering Configure, and answers after 1.8 s."""
+
+    _is_silent = False
+    _has_answered = False
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if self._is_silent or self._has_answered:
+            return
+        self._is_silent = True
+        self.send_message(Busy(BusyReason.FLASH, 2000))
+
+        def answer() -> None:
+            self._is_silent, self._has_answered = False, True
+            self.send_reply(packet, self.make_configured(message))
+
+        self.call_later(1.8, answer)
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_silent:
+            super().on_heartbeat(packet, message)
+
+
+@CASES.add("H-LIVE-3")
+class ShorterBusyBehind(Script):
+    """A Busy of 2.5 s, then one of 0.3 s, and silence for 2 s: the latest end counts."""
+
+    limit_s = 12.0
+    _is_busy = False
+
+    def start_frame(self) -> None:
+        self.send_message(Busy(BusyReason.FLASH, 2500))
+        self.send_message(Busy(BusyReason.OTHER, 300))
+        self._is_busy = True
+        self.call_later(2.0, self._wake)
+
+    def _wake(self) -> None:
+        self._is_busy = False
+        super().start_frame()
+
+    def send_waiting(self) -> None:
+        if not self._is_busy:
+            super().send_waiting()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_busy:
+            super().on_heartbeat(packet, message)
+
+
+@CASES.add("H-LIVE-3")
+class BusyBeyondTheMost(BusyModule):
+    """A lease of more than MAX_BUSY_MS counts as MAX_BUSY_MS."""
+
+    def make_busy(self) -> bytes:
+        return self.pack(MessageType.BUSY, Busy(BusyReason.FLASH, 60_000).encode())

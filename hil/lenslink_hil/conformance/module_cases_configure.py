@@ -1,0 +1,344 @@
+"""Cases for modules: a stream's states, and Configure (SPEC.md, 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+from lenslink_protocol.controls import encode_settings
+from lenslink_protocol.ids import ConfigureFlag, ControlId, ErrorCode, MessageType
+from lenslink_protocol.messages import (
+    Accepted,
+    Capture,
+    Configure,
+    Configured,
+    Error,
+    Flush,
+    Flushed,
+    SetSettings,
+    StartStream,
+    Stop,
+)
+from lenslink_protocol.params import MAX_STREAMS
+
+from .cases import Cases, Failed, check
+from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, read_frame_start
+from .module_steps import (
+    CAPTURE_A_STILL,
+    START_50_FPS,
+    check_cover,
+    does_limit_allow,
+    every,
+    find_control,
+    other_value,
+)
+from .packets import describe
+
+CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+
+@CASES.add("M-STATE-1")
+def states(peer: HostPeer) -> None:
+    """What a stream's state does not allow is refused, and it goes back to CONFIGURED."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    start = StartStream(PREVIEW, 20000)
+    peer.expect_error(start, ErrorCode.STATE)
+    peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
+    peer.expect_error(start, ErrorCode.STATE)
+    peer.expect_error(Configure(PREVIEW, 0, mode, 0, 0), ErrorCode.STATE)
+    peer.try_call(Stop(PREVIEW))
+    peer.configure(PREVIEW)
+
+
+@CASES.add("M-STATE-1")
+def configured_again_after_a_capture(peer: HostPeer) -> None:
+    """After its last frame a Capture leaves its stream CONFIGURED: the next one is accepted."""
+    peer.open_session()
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    for _ in range(3):
+        mark = len(peer.log)
+        answer = peer.try_call(CAPTURE_A_STILL)
+        check(isinstance(answer, Accepted), f"the next Capture gets {describe(answer)}")
+        peer.wait_for_frame(STILL, mark)
+    peer.configure(STILL)
+
+
+@CASES.add("M-STATE-1")
+def configured_again_after_stop(peer: HostPeer) -> None:
+    """After Stop and after Flush a stream is CONFIGURED: it starts without a new Configure."""
+    peer.open_session()
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    for ending in (Stop(PREVIEW), Flush()):
+        answer = peer.try_call(START_50_FPS)
+        check(isinstance(answer, Accepted), f"StartStream gets {describe(answer)}")
+        peer.wait_for_frame(PREVIEW, len(peer.log))
+        peer.try_call(ending)
+    peer.call(START_50_FPS, Accepted)
+    peer.wait_for_frame(PREVIEW, len(peer.log))
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+@CASES.add("M-STATE-1")
+def streams_have_states_of_their_own(peer: HostPeer) -> None:
+    """The still is configured, captured and stopped while the preview streams, which goes on."""
+    peer.open_session()
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream(20000)
+    peer.expect_error(CAPTURE_A_STILL, ErrorCode.STATE)
+    peer.configure(STILL)
+    peer.call(CAPTURE_A_STILL, Accepted)
+    peer.wait_for_frame(STILL)
+    peer.call(Stop(STILL), Accepted)
+    peer.wait_for_frame(PREVIEW, len(peer.log))
+    peer.expect_error(START_50_FPS, ErrorCode.STATE)
+    peer.expect_error(Configure(PREVIEW, 0, peer.find_smallest_mode().id, 0, 0), ErrorCode.STATE)
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+@CASES.add("M-STATE-1")
+def every_row_of_the_state_table(peer: HostPeer) -> None:
+    """Stop and Flush of idle streams are accepted; TEST_ONLY of a running one is refused."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    peer.call(Stop(PREVIEW), Accepted)
+    peer.call(Flush(), Flushed)
+    peer.expect_error(START_50_FPS, ErrorCode.STATE)
+    peer.configure(PREVIEW)
+    peer.call(Stop(PREVIEW), Accepted)
+    peer.call(Flush(), Flushed)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream(20000)
+    trial = Configure(PREVIEW, ConfigureFlag.TEST_ONLY, mode, 0, 0)
+    peer.expect_error(trial, ErrorCode.STATE)
+    peer.wait_for_frame(PREVIEW, len(peer.log))
+
+
+@CASES.add("M-STATE-1", "M-STATE-4")
+def checks_in_their_order(peer: HostPeer) -> None:
+    """Where two checks fail, the first one decides the Error; after an Error nothing changed."""
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    peer.expect_error(Capture(STILL, 0), ErrorCode.UNSUPPORTED)
+    before = peer.configure(STILL, 4 * mode.width)
+    peer.expect_error(Configure(STILL, 0, 65000, 0, 2 * mode.width), ErrorCode.UNSUPPORTED)
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream(20000)
+    peer.expect_error(Configure(PREVIEW, 0, 65000, 0, 0), ErrorCode.STATE)
+    peer.expect_error(Capture(PREVIEW, 0), ErrorCode.UNSUPPORTED)
+    start = read_frame_start(peer.wait_for_frame(PREVIEW))
+    # A refused request must not leave its settings behind.
+    settings = [every(ControlId.GAIN, other_value(peer, ControlId.GAIN))]
+    refused = Capture(PREVIEW, 1, encode_settings(settings))
+    peer.expect_error(refused, ErrorCode.STATE)
+    later = read_frame_start(peer.wait_for_frame(PREVIEW, len(peer.log)))
+    kept = (later.exposure_us, later.gain_milli) == (start.exposure_us, start.gain_milli)
+    check(kept, "a Capture that was refused has changed the settings")
+    peer.call(Stop(PREVIEW), Accepted)
+    mark = len(peer.log)
+    peer.start_capture()
+    longest = max(tile.header.length for tile in peer.wait_for_frame(STILL, mark).tiles)
+    said = f"tiles of {longest} bytes, {before.tile_bytes} before a Configure that was refused"
+    check(longest <= before.tile_bytes, said)
+
+
+@CASES.add("M-STATE-1")
+def every_mode_of_both_streams(peer: HostPeer) -> None:
+    """Each mode of the manifest is configured on each stream, with its own size."""
+    peer.open_session()
+    for mode in peer.read_manifest().modes:
+        for stream in (PREVIEW, STILL):
+            answer = peer.call(Configure(stream, 0, mode.id, 0, 0), Configured)
+            got = (answer.stream, answer.mode, answer.width, answer.height)
+            wanted = (stream, mode.id, mode.width, mode.height)
+            check(got == wanted, f"mode {mode.id} of stream {stream} gets {describe(answer)}")
+            size = answer.stride * answer.height
+            check(answer.frame_bytes == size, f"{answer.frame_bytes} bytes a frame, not {size}")
+
+
+@CASES.add("M-STATE-1")
+def each_stream_does_both(peer: HostPeer) -> None:
+    """StartStream of the still and Capture of the preview work, and end as the others do."""
+    peer.open_session()
+    peer.configure(PREVIEW)
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.call(StartStream(STILL, 20000), Accepted)
+    peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+    for _ in range(2):
+        peer.wait_for_frame(STILL, len(peer.log))
+    peer.call(Stop(STILL), Accepted)
+    mark = len(peer.log)
+    peer.call(Capture(PREVIEW, 2), Accepted)
+    first = peer.wait_for_frame(PREVIEW, mark)
+    assert first.end is not None
+    peer.wait_for_frame(PREVIEW, peer.log.index(first.end) + 1)
+    peer.collect(0.1)
+    count = sum(p.kind == MessageType.FRAME_END for p in peer.log[mark:])
+    check(count == 2, f"a Capture of two frames of the preview sends {count}")
+    peer.call(Capture(PREVIEW, 1), Accepted)
+
+
+@CASES.add("M-STATE-1")
+def the_newest_configuration_counts(peer: HostPeer) -> None:
+    """A second Configure of a stream replaces the first one."""
+    peer.open_session()
+    width = peer.find_smallest_mode().width
+    peer.configure(STILL, 8 * width)
+    second = peer.configure(STILL, 2 * width)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_capture()
+    picture = peer.wait_for_frame()
+    check_cover(second, picture)
+    mark = len(peer.log)
+    third = peer.configure(STILL, 8 * width)
+    peer.start_capture()
+    picture = peer.wait_for_frame(STILL, mark)
+    check_cover(third, picture)
+    longest = max(tile.header.length for tile in picture.tiles)
+    said = f"tiles of {longest} bytes, {third.tile_bytes} are configured"
+    check(longest > second.tile_bytes or second.tile_bytes == third.tile_bytes, said)
+
+
+@CASES.add("M-STATE-1")
+def states_of_a_change(peer: HostPeer) -> None:
+    """SetSettings is refused without a configuration, during a Capture, and without a stream."""
+    peer.open_session()
+    data = encode_settings([every(ControlId.GAIN, find_control(peer, ControlId.GAIN).maximum)])
+    peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
+    peer.expect_error(SetSettings(MAX_STREAMS, data), ErrorCode.UNSUPPORTED)
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    exposure = min(find_control(peer, ControlId.EXPOSURE).maximum, 200_000)
+    mark = len(peer.log)
+    peer.start_capture(2, [every(ControlId.EXPOSURE, exposure)])
+    peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
+    starts = []
+    for _ in range(2):
+        picture = peer.wait_for_frame(STILL, mark)
+        starts.append(read_frame_start(picture))
+        assert picture.end is not None
+        mark = peer.log.index(picture.end) + 1
+    check(starts[0].gain_milli == starts[1].gain_milli, "a refused SetSettings has an effect")
+
+
+@CASES.add("M-STATE-2")
+def test_only(peer: HostPeer) -> None:
+    """A configuration that is only tried is answered like a real one, and not applied."""
+    peer.open_session()
+    message = Configure(STILL, ConfigureFlag.TEST_ONLY, peer.find_smallest_mode().id, 0, 0)
+    answer = peer.call(message, Configured)
+    check(answer.flags & ConfigureFlag.TEST_ONLY, f"TEST_ONLY is answered with {describe(answer)}")
+    peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+
+
+@CASES.add("M-STATE-2")
+def a_trial_changes_nothing(peer: HostPeer) -> None:
+    """TEST_ONLY on a configured stream leaves its configuration as it was."""
+    peer.open_session()
+    width = peer.find_smallest_mode().width
+    before = peer.configure(STILL, 8 * width)
+    trial = Configure(STILL, ConfigureFlag.TEST_ONLY, before.mode, before.pixel_format, 2 * width)
+    answer = peer.call(trial, Configured)
+    check(answer.flags & ConfigureFlag.TEST_ONLY, f"TEST_ONLY is answered with {describe(answer)}")
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_capture()
+    picture = peer.wait_for_frame()
+    longest = max(tile.header.length for tile in picture.tiles)
+    said = f"tiles of {longest} bytes after a trial, {before.tile_bytes} were configured"
+    check(longest > answer.tile_bytes or before.tile_bytes == answer.tile_bytes, said)
+    check_cover(before, picture)
+
+
+@CASES.add("M-STATE-2")
+def a_trial_without_a_configuration(peer: HostPeer) -> None:
+    """TEST_ONLY of a stream that is not configured leaves it so; a wrong mode is refused."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    for stream in (PREVIEW, STILL):
+        trial = Configure(stream, ConfigureFlag.TEST_ONLY, mode, 0, 0)
+        answer = peer.call(trial, Configured)
+        check(answer.flags & ConfigureFlag.TEST_ONLY, f"a trial gets {describe(answer)}")
+        peer.expect_error(replace(trial, mode=65000), ErrorCode.UNSUPPORTED)
+        peer.expect_error(Capture(stream, 1), ErrorCode.STATE)
+        plain = peer.call(Configure(stream, 0, mode, 0, 0), Configured)
+        said = f"{describe(plain)} says TEST_ONLY"
+        check(not plain.flags & ConfigureFlag.TEST_ONLY, said)
+        alike = replace(plain, flags=0) == replace(answer, flags=0)
+        check(alike, f"a trial said {describe(answer)}, and {describe(plain)} is applied")
+
+
+@CASES.add("M-STATE-3")
+def adjusted(peer: HostPeer) -> None:
+    """Another pixel format, or tiles of another length than the limit allows, are ADJUSTED."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    rows = 4 * peer.configure().width
+    tried = product((0, 0x01100031, 0x0110000C), (0, 1, rows, 2 * rows + 6, 0xFFFFFFFF))
+    for pixel_format, tile_bytes in tried:
+        answer = peer.try_call(Configure(STILL, 0, mode, pixel_format, tile_bytes))
+        if isinstance(answer, Error):
+            continue
+        if not isinstance(answer, Configured):
+            raise Failed(f"Configure is answered with {describe(answer)}")
+        differs = pixel_format not in (0, answer.pixel_format) or not does_limit_allow(
+            tile_bytes, answer
+        )
+        said = answer.flags & ConfigureFlag.ADJUSTED
+        asked = f"format {pixel_format:#x} and tiles of {tile_bytes} bytes"
+        check(said or not differs, f"{asked} get {describe(answer)}, which is not ADJUSTED")
+
+
+@CASES.add("M-STATE-3")
+def the_limit_of_a_tile(peer: HostPeer) -> None:
+    """Without ADJUSTED the limit is kept: whole rows if a row fits, and as many as fit."""
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    for rows in (1, 2, 3, 8):
+        for extra in (0, 6):
+            limit = 2 * mode.width * rows + extra
+            answer = peer.call(Configure(STILL, 0, mode.id, 0, limit), Configured)
+            if answer.flags & ConfigureFlag.ADJUSTED:
+                continue
+            said = f"a limit of {limit} bytes gives {answer.tile_bytes}, which is not ADJUSTED"
+            check(does_limit_allow(limit, answer), said)
+
+
+@CASES.add("M-STATE-4")
+def unsupported(peer: HostPeer) -> None:
+    """A stream, a mode and a number of frames that there are not."""
+    peer.open_session()
+    modes = {mode.id for mode in peer.read_manifest().modes}
+    absent = next(number for number in range(65535, 0, -1) if number not in modes)
+    peer.expect_error(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)
+    peer.configure()
+    peer.expect_error(Capture(STILL, 0), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Capture(MAX_STREAMS, 1), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-STATE-4")
+def nothing_beyond_the_last(peer: HostPeer) -> None:
+    """StartStream, Capture, Stop and Configure of a stream from MAX_STREAMS, and of mode 0."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    peer.configure(STILL)
+    peer.configure(PREVIEW)
+    for stream in (MAX_STREAMS, MAX_STREAMS + 1, 255):
+        for message in (
+            Configure(stream, 0, mode, 0, 0),
+            StartStream(stream, 0),
+            Capture(stream, 1),
+            Stop(stream),
+        ):
+            peer.expect_error(message, ErrorCode.UNSUPPORTED)
+    for stream in (STILL, PREVIEW):
+        peer.expect_error(Capture(stream, 0), ErrorCode.UNSUPPORTED)

@@ -1,0 +1,136 @@
+"""Cases for modules: the manifest (SPEC.md, 7)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey
+from lenslink_protocol.manifest import iterate_entries
+from lenslink_protocol.messages import (
+    Challenge,
+    Flush,
+    Flushed,
+    GetManifest,
+    ManifestPiece,
+    Proof,
+    Stop,
+)
+from lenslink_protocol.params import MAX_CONTROL
+
+from .cases import Cases, Failed, NotClaimed, check
+from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
+from .module_steps import MASK_32
+from .packets import describe
+
+CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+
+@CASES.add("M-MANIFEST-1")
+def pieces_fit(peer: HostPeer) -> None:
+    """The pieces make up as much as HelloReply says; from anywhere; and not beyond the end."""
+    reply = peer.open_session()
+    data = peer.read_manifest_bytes()
+    check(len(data) == reply.manifest_bytes, f"{len(data)} bytes, not {reply.manifest_bytes}")
+    piece = peer.call(GetManifest(5), ManifestPiece)
+    want = data[5 : 5 + len(piece.piece)]
+    check(piece.offset == 5 and piece.piece == want, "a piece from byte 5 on differs")
+    check(piece.total == len(data), f"a piece states {piece.total} bytes in all")
+    peer.expect_error(GetManifest(len(data)), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-MANIFEST-1")
+def pieces_from_anywhere(peer: HostPeer) -> None:
+    """A piece begins at the byte that was asked for, and the last byte is a piece of its own."""
+    peer.open_session()
+    data = peer.read_manifest_bytes()
+    for offset in (0, 1, 17, len(data) // 2, len(data) - 1):
+        piece = peer.call(GetManifest(offset), ManifestPiece)
+        said = f"a piece from byte {offset}: offset {piece.offset}, total {piece.total}"
+        check((piece.offset, piece.total) == (offset, len(data)), said)
+        wanted = data[offset : offset + len(piece.piece)]
+        check(piece.piece and piece.piece == wanted, f"the piece from byte {offset} differs")
+    for offset in (len(data), len(data) + 1, 1 << 20, 0xFFFFFFFF):
+        peer.expect_error(GetManifest(offset), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-MANIFEST-1")
+def far_beyond_the_end(peer: HostPeer) -> None:
+    """Offsets beyond the end are UNSUPPORTED, large ones too; the last byte is a piece."""
+    reply = peer.open_session()
+    total = reply.manifest_bytes
+    for offset in (total, total + 1, 0x10000, 0x7FFFFFFF, MASK_32):
+        peer.expect_error(GetManifest(offset), ErrorCode.UNSUPPORTED)
+    piece = peer.call(GetManifest(total - 1), ManifestPiece)
+    said = f"the last byte is answered with {describe(piece)}"
+    check(len(piece.piece) == 1 and piece.total == total, said)
+    most = MAX_CONTROL - ManifestPiece.FIXED.size
+    check(len(peer.call(GetManifest(0), ManifestPiece).piece) <= most, "a piece is too long")
+
+
+@CASES.add("M-MANIFEST-2")
+def what_it_says(peer: HostPeer) -> None:
+    """Its entries are there and sound, and the same when it is read again."""
+    peer.open_session()
+    data = peer.read_manifest_bytes()
+    try:
+        manifest = peer.read_manifest()
+    except ValueError as error:
+        raise Failed(f"the manifest: {error}") from None
+    check(manifest.color is not None, "the manifest has no colours")
+    texts = (manifest.maker, manifest.model, manifest.serial, manifest.firmware, manifest.board)
+    check(all(texts), f"the manifest lacks a text: {texts}")
+    check(peer.read_manifest_bytes() == data, "the manifest differs when it is read again")
+
+
+@CASES.add("M-MANIFEST-2")
+def the_same_in_each_session(peer: HostPeer) -> None:
+    """The manifest is the same in the next session, and while a stream runs."""
+    peer.open_session()
+    data = peer.read_manifest_bytes()
+    peer.close()
+    fresh = peer.start_session()
+    fresh.open_session()
+    check(fresh.read_manifest_bytes() == data, "the manifest differs in the next session")
+    fresh.configure(PREVIEW)
+    fresh.grant_credits(PLENTY, PLENTY)
+    fresh.start_stream(20000)
+    check(fresh.read_manifest_bytes() == data, "the manifest differs while a stream runs")
+
+
+@CASES.add("M-MANIFEST-2", "M-AUTH-1")
+def schemes_are_listed(peer: HostPeer) -> None:
+    """The manifest lists the schemes of a module with AUTH: each is proved, and some other not."""
+    has_auth = peer.open_session(ALL | Capability.AUTH).capabilities & Capability.AUTH
+    listed = [
+        struct.unpack_from("<H", value)[0]
+        for key, value in iterate_entries(peer.read_manifest_bytes())
+        if key == ManifestKey.AUTH
+    ]
+    if not has_auth:
+        raise NotClaimed("the module proves nothing (no AUTH)")
+    check(listed, "the module has AUTH, and the manifest lists no scheme")
+    for scheme in listed:
+        answer = peer.try_call(Challenge(scheme, peer.source.randbytes(32)))
+        said = f"scheme {scheme:#x} is listed, and a challenge gets {describe(answer)}"
+        check(isinstance(answer, Proof), said)
+    other = next(each for each in range(0x8000, 0x9000) if each not in listed)
+    peer.expect_error(Challenge(other, b"c"), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-MANIFEST-2", is_first=True)
+def the_manifest_after_a_frame(peer: HostPeer) -> None:
+    """The manifest is the same before and after frames, refusals and a Flush."""
+    peer.open_session()
+    first = peer.read_manifest_bytes()
+    peer.take_still()
+    peer.configure(PREVIEW)
+    peer.start_stream()
+    peer.wait_for_frame(PREVIEW)
+    peer.try_call(Stop(9))
+    check(first == peer.read_manifest_bytes(), "the manifest changes while the preview runs")
+    peer.call(Flush(), Flushed)
+    fresh = peer.start_session()
+    fresh.open_session()
+    check(first == fresh.read_manifest_bytes(), "the manifest changes behind frames and a Flush")
+    fresh.close()

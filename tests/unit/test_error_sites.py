@@ -129,6 +129,7 @@ ALLOWED_VALUES = {
         "struct.pack": "counts, offsets below 64 KiB, and bounded rationals",
         "text.encode": "to_ascii() has replaced other characters",
     },
+    "lenslink/image_files/float_raw.py": {"int": "an element of an array's shape"},
     "lenslink/image_files/opcodes.py": {
         "float": "a number of numpy",
         "struct.pack": "sizes of a frame, and floating-point numbers",
@@ -157,7 +158,7 @@ ALLOWED_VALUES = {
         "(left | top << 16).reshape": "into one dimension",
         "(right - left | rows << 16).reshape": "into one dimension",
         "(np.subtract(self._right, self._left) * rows).reshape": "into one dimension",
-        "(self._left + top * plan.stride).reshape": "into one dimension",
+        "(self._left + top * configuration.stride).reshape": "into one dimension",
         "frame.reshape": SHAPE,
         "place[:, first:first + same * width].reshape": SHAPE,
         "staged[at:at + size].reshape": SHAPE,

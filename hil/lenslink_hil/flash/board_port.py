@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import os
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from lenslink.context import ClosesOnExit
@@ -34,6 +36,9 @@ _ENTER_READ_S: Final = 0.05
 # Without the ">" that follows: mpremote waits for it before each command.
 _PROMPT: Final = b"raw REPL; CTRL-B to exit\r\n"
 _PAUSE_S: Final = 0.1
+# A port that exists may be busy for a moment: services like ModemManager open each new port, and
+# any program that starts another one keeps its locks until that one runs.
+_BUSY_S: Final = 2.0
 # Bytes of a file in one command. The board parses them, which takes several times as many.
 _MIN_PIECE: Final = 256
 _MAX_PIECE: Final = 2048
@@ -115,10 +120,15 @@ class BoardPort(ClosesOnExit):
         self._deadline = deadline
         self._piece = _MIN_PIECE
         self._folders: set[str] = set()
-        try:
-            self._transport = SerialTransport(port, timeout=_ENTER_READ_S)
-        except Exception as error:
-            raise _explain_open(port, error) from None
+        busy = Deadline(_BUSY_S, f"opening {port}")
+        while True:
+            try:
+                self._transport = SerialTransport(port, timeout=_ENTER_READ_S)
+                break
+            except Exception as error:
+                if not Path(port).exists() or not busy.remaining():
+                    raise _explain_open(port, error) from None
+            time.sleep(_PAUSE_S)
         self._serial = self._transport.serial
         self._transport.serial = _ReadAhead(self._serial)
         try:
@@ -301,7 +311,10 @@ def wait_for_board(
 
 
 def _explain_open(port: str, error: Exception) -> LensLinkError:
+    """Say why a port cannot be opened: mpremote keeps the reason to itself on some systems."""
     text = str(error)
-    if "lock" in text or "busy" in text.lower() or "Access is denied" in text:
+    if Path(port).exists() and not os.access(port, os.R_OK | os.W_OK):
+        return DeviceError(f"you may not open {port}: is your user in the port's group (dialout)?")
+    if Path(port).exists() or "lock" in text or "Access is denied" in text:
         return DeviceBusy(f"{port} is in use by another process")
-    return NotFound(f"{port}: there is no such serial port, or it cannot be opened")
+    return NotFound(f"{port}: there is no such serial port")

@@ -15,6 +15,7 @@ from typing import Any, Final
 import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import (
+    DeviceBusy,
     DeviceError,
     Disconnected,
     LensLinkError,
@@ -199,7 +200,7 @@ def _open_module(url: str, deadline: Deadline) -> lenslink.Device:
     while True:
         try:
             return lenslink.open(url, timeout=max(deadline.remaining(), 0.001))
-        except (NotFound, Disconnected, Timeout) as error:
+        except (NotFound, DeviceBusy, Disconnected, Timeout) as error:
             if not deadline.remaining():
                 raise DeviceError(
                     f"the firmware is on the board, but {url} does not answer ({error}): "

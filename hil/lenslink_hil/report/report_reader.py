@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -92,7 +91,7 @@ def parse_picture(data: Mapping[str, Any]) -> Picture:
     jpeg = get_value(data, "jpeg", str)
     try:
         base64.b64decode(jpeg, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("'jpeg' is not base64") from None
     return Picture(get_value(data, "title", str), jpeg)
 

@@ -14,6 +14,7 @@ import pytest
 from helpers.cli_process import Cli
 from helpers.slowdown import patience
 
+from lenslink import transports
 from lenslink.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,10 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     )
     for path in (folder, folder / "installed"):
         monkeypatch.syspath_prepend(str(path))
+    # Another test may have looked for transports before.
+    transports._entry_points.cache_clear()
     yield
+    transports._entry_points.cache_clear()
     sys.modules.pop("pipe_transport", None)
 
 

@@ -63,7 +63,7 @@ class Cli:
 
     def start(self, *args: str, **options: object) -> subprocess.Popen[bytes]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with _interruptible():
+        with interruptible():
             process = subprocess.Popen(
                 [*LENSLINK, *args],
                 cwd=self.folder,
@@ -127,7 +127,7 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def _interruptible():
+def interruptible():
     """Start children that do not ignore SIGINT, even if this process does, as in CI."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+from .cli_process import interruptible
 from .slowdown import patience
 
 RUN_S = 120.0
@@ -25,7 +26,7 @@ class InnerPytest:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "LENSLINK_"))}
         if runtime := os.environ.get("LENSLINK_RUNTIME_DIR"):
             kept["LENSLINK_RUNTIME_DIR"] = runtime
-        with (folder / "output").open("w") as output:
+        with (folder / "output").open("w") as output, interruptible():
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", "-p", "no:timeout", "-p", "no:cacheprovider",
                  "--junitxml", "junit.xml", *arguments],

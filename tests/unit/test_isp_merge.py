@@ -14,6 +14,7 @@ from lenslink.errors import StorageError, UsageError
 from lenslink.raw_files.file_exposure import FileExposure, read_exposure
 from lenslink.raw_files.raw_mosaic import read_raw_mosaic
 from lenslink.settings import Settings
+from lenslink.srgb import XYZ_FROM_SRGB
 from lenslink_hil.benchmark import merge_quality
 from lenslink_isp import RawImage, open_raw
 from lenslink_isp.develop.local_tone import LocalTone, ToneCurve
@@ -274,6 +275,17 @@ def test_black_and_white_pictures_have_finite_gains():
         tone = LocalTone(raw)
         assert np.isfinite(tone.make_gain(tone.find_curve())).all()
     assert ToneCurve(-4, 1.0).blend(ToneCurve(-6, 0.5), 1.0) == ToneCurve(-6, 0.5)
+
+
+def test_a_saturated_lamp_stays_white_with_local_tones():
+    """Its red and blue have gains above 1. Darkened after them, it would become pink."""
+    pixels = np.full((128, 128), 300.0, np.float32)
+    pixels[32:96, 32:96] = 4095
+    neutral = (0.5, 1.0, 2 / 3)
+    camera = np.diag(neutral) @ np.linalg.inv(XYZ_FROM_SRGB)
+    raw = RawImage(pixels, "RGGB", (256.0,) * 4, 4095.0, camera, neutral)
+    lamp = develop_still(raw, StillSettings(tone=ToneMapping.LOCAL))[56:72, 56:72].astype(int)
+    assert np.ptp(lamp, axis=2).max() <= 3
 
 
 def test_a_merged_bracket_is_developed_locally_unless_told_otherwise():

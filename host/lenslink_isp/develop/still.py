@@ -149,9 +149,12 @@ def _scale_levels(raw: RawImage, start: int, stop: int, shading: Floats | None) 
         site = light[place // 2 :: 2, place % 2 :: 2]
         site -= raw.black[place]
         site *= gains["RGB".index(colour)] / (raw.white - raw.black[place])
+    # A saturated cell is white. Made darker, it has to stay so: the gains differ by colour.
+    np.minimum(light, 1, out=light)
     if shading is not None:
         light *= shading[start:stop]
-    return np.minimum(light, 1, out=light)
+        np.minimum(light, 1, out=light)
+    return light
 
 
 def _replace_defects(light: Floats) -> None:

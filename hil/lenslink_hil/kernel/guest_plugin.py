@@ -35,7 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Tally(config), "tally")
 
 
-MAX_PARAMETERS: Final = 2
 MAX_PROGRAMS: Final = 2
 """Tests that start programs: a program takes seconds to start on one emulated CPU."""
 
@@ -111,8 +110,8 @@ def _explain_limit(item: pytest.Item, counts: Counter[str]) -> str:
     if "lens_url" not in fixtures:
         return ""
     function = item.nodeid.partition("[")[0]
-    if counts[function] >= MAX_PARAMETERS:
-        return f"more than {MAX_PARAMETERS} parameters of one test: too many for the guest"
+    if counts[function]:
+        return "more than one parameter of a test: too many for the guest"
     if "cli" in fixtures and counts["cli"] >= MAX_PROGRAMS:
         return f"more than {MAX_PROGRAMS} tests that start programs: too many for the guest"
     counts[function] += 1

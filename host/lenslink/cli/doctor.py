@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
 
 import click
 
@@ -29,6 +28,13 @@ from .screen import Screen, emit_json, emit_table
 _SIM = "sim:?scene=ramp&width=64&height=64"
 _PYTHONS = ((3, 11), (3, 13))
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
+# The extra, the package that shows whether it is installed, and what is missing without it.
+_EXTRAS = {
+    "demo": ("scikit-image", "sim: shows colour bars, not a photograph"),
+    "isp": ("opencv-python-headless", "RAW is not developed: no develop, focus and merge"),
+    "viewfinder": ("aiohttp", "there is no viewfinder"),
+    "flash": ("mpremote", "firmware cannot be put on a board"),
+}
 
 
 @click.command()
@@ -75,7 +81,7 @@ def _run_checks(program: click.Context, timeout: float) -> Iterator[Check]:
     yield from _check_benches(program)
     yield _check_runtime_folder()
     yield _check_frame_rings()
-    yield _check_demo()
+    yield from map(_check_extra, _EXTRAS)
     yield _check_devices()
     yield _check_simulation(timeout)
 
@@ -163,17 +169,14 @@ def _check_frame_rings() -> Check:
     return Check(name, True, f"in {where}{note}", needed=False)
 
 
-def _check_demo() -> Check:
-    is_installed = find_spec("skimage") is not None
-    return Check(
-        "extra 'demo'",
-        is_installed,
-        f"scikit-image {version('scikit-image')}"
-        if is_installed
-        else "scikit-image is not installed",
-        f"sim: shows colour bars, not a photograph; {make_install_hint('demo')}",
-        needed=False,
-    )
+def _check_extra(extra: str) -> Check:
+    package, loss = _EXTRAS[extra]
+    try:
+        detail, is_installed = f"{package} {version(package)}", True
+    except PackageNotFoundError:
+        detail, is_installed = f"{package} is not installed", False
+    cure = f"{loss}; {make_install_hint(extra)}"
+    return Check(f"extra '{extra}'", is_installed, detail, cure, needed=False)
 
 
 def _check_devices() -> Check:

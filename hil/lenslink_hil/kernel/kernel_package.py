@@ -65,8 +65,10 @@ class Kernel:
 def find_kernel(deadline: Deadline) -> Kernel:
     """Return the kernel that apt would install; download it unless the cache has it.
 
+    If apt does not answer, return the newest kernel in the cache.
+
     Raises:
-        RigError: apt cannot download it.
+        RigError: apt cannot download it, or the cache is empty.
     """
     cache = platformdirs.user_cache_path("lenslink") / "kernel"
     package = _find_package(deadline)
@@ -86,7 +88,7 @@ def find_kernel(deadline: Deadline) -> Kernel:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether *folder* has all modules that the guest loads."""
+    """Return True if *folder* was filled to the end: its list names all modules of the guest."""
     try:
         names = (folder / _ORDER).read_text(encoding="ascii").split()
     except OSError:
@@ -159,7 +161,7 @@ def _sort_modules(tree: Path) -> list[Path]:
 
     def add(name: str) -> None:
         path = found.get(name)
-        # A missing module is built into the kernel; if it is not, loading fails in the guest.
+        # A missing module is assumed to be built into the kernel; else loading fails in the guest.
         if path is None or name in ordered:
             return
         data = path.read_bytes()

@@ -10,7 +10,7 @@
     expires = 2026-12-31
 
 Such tests run. Their failures are reported apart and do not fail the run. An entry that has expired
-is an error: the test is repaired, or somebody extends the entry.
+is an error. Repair the test, or extend the entry.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_quarantine(path: Path, today: date) -> list[Quarantine]:
         raise QuarantineError(f"{path}: {error}") from None
     entries = values.pop("quarantine", [])
     if values or not isinstance(entries, list):
-        raise QuarantineError(f"{path}: it has [[quarantine]] tables and nothing else")
+        raise QuarantineError(f"{path}: it may have [[quarantine]] tables only")
     return [_read(f"{path}: entry {n}", entry, today) for n, entry in enumerate(entries, 1)]
 
 

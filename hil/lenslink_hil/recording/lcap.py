@@ -3,8 +3,8 @@
 ::
 
     file    magic, record, record, ...
-    magic   8A 4C 43 41 50 0D 0A 01: the first seven bytes are no text, and break if a tool
-            changes line ends; the last byte is the version of the format
+    magic   8A 4C 43 41 50 0D 0A 01: the first byte is no text, and bytes 6 and 7 show whether a
+            tool has changed line ends; the last byte is the version of the format
     record  a head of 20 bytes (:data:`RecordHead`, little-endian), then ``length`` bytes
 
     offset  type  field      meaning
@@ -18,14 +18,15 @@
     16      u32   crc        CRC-32/ISO-HDLC of the 16 bytes before it and of the payload
 
 The first record is INFO, a JSON object with ``lenslink``, ``protocol`` and ``python`` (versions),
-``url``, ``seed`` (of the URL, or null), ``lanes`` and ``began`` (UTC). MANIFEST is the module's, as
-on the wire. DATA are bytes as the transport took or gave them, damaged bytes too; a record's bounds
-are those of a call, not of a packet. LANE_END says in UTF-8 why a lane ended; the end of lane 0 is
-the end of the module. FILE is a file that belongs to the recording: its name in UTF-8, a zero byte
-and its bytes. The last record is END, a JSON object: ``ended`` says why the session ended.
+``url``, ``seed`` (the URL's option, or null), ``lanes`` and ``began`` (UTC). MANIFEST is the
+module's, as on the wire. DATA are bytes as the transport took or gave them, damaged bytes too; a
+record's bounds are those of a call, not of a packet. LANE_END says in UTF-8 why a lane ended; the
+end of lane 0 is the end of the module. FILE is a file that belongs to the recording: its name in
+UTF-8, a zero byte and its bytes. The last record is END, a JSON object: ``ended`` says why the
+session ended.
 
-Each record is written by one call and depends on no later record. So whatever kills the writer
-costs at most the last record: a reader returns all whole records and reports where the file is cut.
+No record depends on a later one. So whatever kills the writer costs at most the last record: a
+reader returns all whole records and reports where the file is cut.
 """
 
 from __future__ import annotations
@@ -106,15 +107,15 @@ class Recording:
     manifest: bytes = b""
     records: list[Record] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
-    """What was recorded besides: the log of a test that failed, for example."""
+    """Files that belong to the recording, by name: the log of a test that failed, for example."""
     end_reason: str | None = None
     """Why the session ended; None if the writer was killed before it wrote END."""
     truncation: str | None = None
-    """Why reading stopped before the end of a whole file; None if it did not."""
+    """Why the last record could not be read; None if the file ends with a whole record."""
 
     @property
     def lanes(self) -> int:
-        """The number of lanes that the host offered."""
+        """The number of lanes that the host offered, at least those that carried bytes."""
         lanes = self.info.get("lanes")
         least = 1 + max((record.lane for record in self.records), default=0)
         return max(lanes, least) if isinstance(lanes, int) and lanes <= MAX_LANE + 1 else least
@@ -266,7 +267,7 @@ class Writer:
 
 
 def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes]:
-    """Join the pieces of a small record, so that one call writes it."""
+    """Join the pieces of a record of up to 64 KiB, so that one call writes it."""
     if sum(map(len, pieces)) <= 65536:
         yield b"".join(pieces)
     else:
@@ -277,7 +278,7 @@ def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes
 
 
 def read_records(file: BinaryIO) -> Iterator[Record | str]:
-    """Yield records up to the end or to the first that is not whole; then, if so, yield why.
+    """Yield the whole records. If one is cut or damaged, yield the reason as text, and end.
 
     Whatever the file claims, no single read asks for more than MAX_RECORD bytes.
     """

@@ -281,7 +281,7 @@ class FrameRingReader(ClosesOnExit):
         """Return the slot to read next, or None. Stills come first, since they are rare.
 
         The other streams take turns. With the policy ``every``, this passes over the frames that
-        the writer aborted, and counts them as dropped.
+        the writer aborted.
         """
         views = self._scan()
         for stream in self._list_turns():
@@ -331,7 +331,10 @@ class FrameRingReader(ClosesOnExit):
         return frame
 
     def _advance_to(self, view: _SlotView, *, delivered: bool) -> None:
-        """Store the frame's sequence as the last one. Count the frame and those passed over."""
+        """Store the frame's sequence as the last one.
+
+        Count the frames between the two, and this one if it is *delivered*.
+        """
         missed = view.sequence - self._last_sequences[view.stream] - 1
         if missed and not self._is_latest:
             self.dropped_frames = min(self.dropped_frames + missed, _MAX_COUNT)

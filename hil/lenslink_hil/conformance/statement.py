@@ -137,7 +137,7 @@ def _read_waivers(path: Path) -> list[Waiver]:
         raise UsageError(f"{path}: {error}") from error
     entries = values.pop("waiver", [])
     if values or not isinstance(entries, list):
-        raise UsageError(f"{path}: it has [[waiver]] tables and nothing else")
+        raise UsageError(f"{path}: it may have [[waiver]] tables only")
     return [
         _parse_waiver(f"{path}: waiver {number}", each) for number, each in enumerate(entries, 1)
     ]

@@ -141,7 +141,7 @@ def test_a_waiver_is_said_with_its_reason(
         ("M-FRAME-2", "M-FRAME-99", "there is no clause 'M-FRAME-99'"),
         ("owner", "ownr", "unknown key 'ownr'; did you mean 'owner'?"),
         ('reason = "fixed in 1.3"\n', "", "reason is missing or no text"),
-        ("[[waiver]]", "[waiver]", "it has [[waiver]] tables"),
+        ("[[waiver]]", "[waiver]", "it may have [[waiver]] tables"),
         ("[[waiver]]", "[[", "Invalid"),
     ],
 )

@@ -46,8 +46,8 @@ def test_an_entry_is_found_by_test_and_board(tmp_path: Path) -> None:
         ("owner", "ownr", "unknown key 'ownr'; did you mean 'owner'?"),
         ('owner = "ana"', "", "owner is missing"),
         ('reason = "the lens is loose"', 'reason = " "', "reason is missing"),
-        ("[[quarantine]]", "[quarantine]", "it has [[quarantine]] tables"),
-        ("[[quarantine]]", "[[quarantin]]", "it has [[quarantine]] tables"),
+        ("[[quarantine]]", "[quarantine]", "it may have [[quarantine]] tables"),
+        ("[[quarantine]]", "[[quarantin]]", "it may have [[quarantine]] tables"),
         ("[[quarantine]]", "[[", "Invalid"),
     ],
 )

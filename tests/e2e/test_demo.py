@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.cli_process import interruptible
 from helpers.slowdown import patience
 from numpy.typing import NDArray
 from PIL import Image
@@ -166,14 +167,16 @@ def test_bad_arguments_are_one_line(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_it_without_files(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        COMMAND,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with interruptible():
+        process = subprocess.Popen(
+            COMMAND,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    with process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().startswith("Module put on")

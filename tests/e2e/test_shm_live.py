@@ -98,8 +98,8 @@ def test_the_module_killed_during_a_stream(whom, served):
         killed = []
 
         def kill() -> None:
-            os.kill(victim, signal.SIGKILL)
             killed.append(Moment.take())
+            os.kill(victim, signal.SIGKILL)
 
         timer = threading.Timer(0.05, kill)
         timer.start()

@@ -120,7 +120,7 @@ class Harness(VirtualLinks):
         while self.frames.finished_frames:
             frame = self.frames.finished_frames.popleft()
             self.frame_count[frame.stream] += 1
-            if frame.is_complete:
+            if frame.is_intact:
                 self.complete[frame.stream] += 1
                 assert frame.buffer.tobytes() == picture(frame.number, frame.stream + 1)
             self.frames._pool.release(frame.buffer)

@@ -15,9 +15,11 @@ TWICE = {DiscardReason.LATE.value, DiscardReason.DUPLICATE.value, DiscardReason.
 # There the board stays plugged in from test to test, and a session may begin with what the last one
 # left on its way.
 BEFORE = DiscardReason.NONCE.value
+# A serial port drops what has arrived when it is opened: perhaps the first half of such a packet.
+HALF = DiscardReason.NOISE.value
 
 
 def count_discards(stats: Stats, but: Iterable[str] = ()) -> dict[str, int]:
     """Counts by cause, *but* some; in a guest without what came twice, or is of before."""
-    ignored = {*but, *((*TWICE, BEFORE) if guest_boards.is_in_guest() else ())}
+    ignored = {*but, *((*TWICE, BEFORE, HALF) if guest_boards.is_in_guest() else ())}
     return {cause: n for cause, n in stats.discards.items() if n and cause not in ignored}

@@ -10,10 +10,10 @@ from lenslink.errors import MissingExtra
 def require_opencv() -> None:
     """Raise MissingExtra, which names the line to type, if OpenCV is not installed."""
     if importlib.util.find_spec("cv2") is None:
-        raise MissingExtra("the picture is developed by OpenCV", "isp")
+        raise MissingExtra("developing a picture", "isp")
 
 
 def require_aiohttp() -> None:
     """Raise MissingExtra, which names the line to type, if aiohttp is not installed."""
     if importlib.util.find_spec("aiohttp") is None:
-        raise MissingExtra("the viewfinder's page is served by aiohttp", "viewfinder")
+        raise MissingExtra("the viewfinder", "viewfinder")

@@ -6,8 +6,8 @@
 state      meaning                                   event                               next state
 =========  ========================================  ==================================  =========
 IDLE       no frame was chosen                       a frame of a stream is due          WAITING
-WAITING    another frame still has lens and iris     they are free: lens and iris go     SETTLING
-                                                     where this frame wants them
+WAITING    the frame before is read, or another      both are over: lens and iris go     SETTLING
+           frame has lens and iris                   where this frame wants them
 SETTLING   lens and iris move, or stand still        the settings change, settle()       WAITING
 SETTLING   the same                                  they stand still, or the frame      EXPOSING
                                                      does not wait: begin()

@@ -40,7 +40,7 @@ def test_frames_go_on_when_a_lane_dies(
     scene_url: Callable[..., str], scale: bench_scale.Scale
 ) -> None:
     if guest_boards.is_in_guest():
-        pytest.skip("40 frames over three lanes: too many for the guest")
+        pytest.skip("over three lanes no frame came within 30 s there: a fault not understood yet")
     url = scene_url(scene="prbs", **scale.size(640, 480), lanes=3)
     with lenslink.open(url) as module:
         transport = module._session._transport

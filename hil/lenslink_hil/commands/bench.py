@@ -27,6 +27,15 @@ _FAILED = 7
 _LINK_S = 5.0
 _SWEEP_S = 1.0
 _OUTPUT = OutputFile()
+_OUTPUT_OPTION = click.option(
+    "--output",
+    type=_OUTPUT,
+    metavar="FILE.md",
+    help="Write the report, or update it in an existing file.",
+)
+_JSON_OPTION = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
+)
 
 
 @click.group()
@@ -57,15 +66,10 @@ def bench() -> None:
     multiple=True,
     help="Measure only this transport; may be repeated.  [default: all three]",
 )
-@click.option(
-    "--output",
-    type=_OUTPUT,
-    metavar="FILE.md",
-    help="Write the report, or update it in an existing file.",
-)
+@_OUTPUT_OPTION
 @click.option("--plot", type=_OUTPUT, metavar="FILE", help="Draw a chart, as .png or .txt.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a chart that exists.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_JSON_OPTION
 @common_options
 @pass_common
 def host(
@@ -121,13 +125,8 @@ def host(
 
 
 @bench.command()
-@click.option(
-    "--output",
-    type=_OUTPUT,
-    metavar="FILE.md",
-    help="Write the report, or update it in an existing file.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_OUTPUT_OPTION
+@_JSON_OPTION
 @common_options
 @pass_common
 def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
@@ -193,13 +192,8 @@ def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     is_flag=True,
     help="Measure lanes, packings and tile sizes in turn, and print the options to use.",
 )
-@click.option(
-    "--output",
-    type=_OUTPUT,
-    metavar="FILE.md",
-    help="Write the report, or update it in an existing file.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_OUTPUT_OPTION
+@_JSON_OPTION
 @common_options
 @pass_common
 def link(
@@ -279,7 +273,7 @@ def link(
 @click.option(
     "--stills", is_flag=True, help="Measure stills of 12 megapixels too, for a minute a scene."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_JSON_OPTION
 @common_options
 @pass_common
 def plant(common: CommonOptions, *, scenes: tuple[str, ...], stills: bool, as_json: bool) -> None:
@@ -317,7 +311,7 @@ def plant(common: CommonOptions, *, scenes: tuple[str, ...], stills: bool, as_js
 @click.option(
     "--seconds", type=Seconds(), default=3.0, show_default=True, help="How long a spell lasts."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_JSON_OPTION
 @common_options
 @pass_common
 def control(
@@ -357,7 +351,7 @@ def control(
     show_default=True,
     help="How long pictures are shown.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_JSON_OPTION
 @common_options
 @pass_common
 def measure_viewfinder(
@@ -388,13 +382,8 @@ def measure_viewfinder(
 
 
 @bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")
-@click.option(
-    "--output",
-    type=_OUTPUT,
-    metavar="FILE.md",
-    help="Write the report, or update it in an existing file.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_OUTPUT_OPTION
+@_JSON_OPTION
 @common_options
 @pass_common
 def hdr(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
@@ -430,7 +419,7 @@ def hdr(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@_JSON_OPTION
 @common_options
 @pass_common
 def metering(common: CommonOptions, *, as_json: bool) -> None:

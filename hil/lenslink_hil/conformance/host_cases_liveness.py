@@ -325,27 +325,14 @@ class TooLongIsNoLife(_HeadersOnly):
 
 
 @CASES.add("H-LIVE-3")
-class BusyLease(Script):
+class BusyLease(BusyModule):
     """The module is BUSY for 2 s, silent for 1.8 s, then sends its frame."""
 
-    _busy = False
+    limit_s = Script.limit_s
+    silence_s = 1.8
 
-    def start_frame(self) -> None:
-        self.send_message(Busy(BusyReason.FLASH, 2000))
-        self._busy = True
-        self.call_later(1.8, self._awake)
-
-    def _awake(self) -> None:
-        self._busy = False
-        super().start_frame()
-
-    def send_waiting(self) -> None:
-        if not self._busy:
-            super().send_waiting()
-
-    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
-        if not self._busy:
-            super().on_heartbeat(packet, message)
+    def make_busy(self) -> bytes:
+        return self.pack(MessageType.BUSY, Busy(BusyReason.FLASH, 2000).encode())
 
 
 class _Leases(Script):

@@ -236,7 +236,10 @@ def _wait_until(is_done: object, problem: str) -> None:
 SHARED = """
 @pytest.mark.parametrize("n", range(int(os.environ["DRILL_TESTS"])))
 def test_has_the_board_alone(lens, lens_board, n):
-    mark = Path(os.environ["DRILL_FOLDER"]) / f"{lens_board.name}.used"
+    folder = Path(os.environ["DRILL_FOLDER"])
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    mark = folder / f"{lens_board.name}.used"
     os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
     lens.capture().release()
     mark.unlink()
@@ -258,7 +261,16 @@ def test_a_board_is_never_shared(
                 DRILL_FOLDER=str(tmp_path), DRILL_TESTS=str(tests),
             )
         )  # fmt: skip
+    # Two runs hold the boards until the third one waits for them.
+    waits = "waiting for a board, which is held by process"
+    try:
+        _wait_until(
+            lambda: any(waits in run.text or run.process.poll() is not None for run in runs),
+            "no run waits for a board",
+        )
+    finally:
+        (tmp_path / "go").touch()
     assert [run.wait() for run in runs] == [0, 0, 0], runs[0].text + runs[1].text + runs[2].text
     assert sum(len(run.outcomes()) for run in runs) == 3 * tests
-    assert sum("waiting for a board, which is held by process" in run.text for run in runs) >= 1
+    assert any(waits in run.text for run in runs)
     say(capsys, f"2 boards, 3 processes, {tests} tests each: never shared")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -162,3 +163,23 @@ def test_the_command_line_reports_an_unplugged_board(
     [line] = error
     told = json.loads(line)
     assert (told["error"], told["message"]) == ("Disconnected", "the module was unplugged")
+
+
+FORGETFUL = """
+import sys, lenslink
+module = lenslink.open(sys.argv[1], timeout=60)
+frames = module.stream(timeout=60)
+print("frame", next(frames).number)
+"""
+
+
+def test_a_program_that_does_not_close_its_module_ends(url: str) -> None:
+    """Reads of libusb that are in flight then, or begin later, would crash the program."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, url],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "frame 0\n", "")

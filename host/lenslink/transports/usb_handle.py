@@ -143,7 +143,7 @@ class LibusbHandle:
 
     @contextmanager
     def _use_device(self) -> Iterator[None]:
-        """Raise libusb's errors as OSError. A closed handle, which libusb does not check, is one."""
+        """Raise libusb's errors as OSError, and one if the handle is closed: libusb would crash."""
         if self._is_stopped:
             raise OSError(errno.ENODEV, "the device was closed")
         with _system_errors():

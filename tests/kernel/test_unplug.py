@@ -17,12 +17,12 @@ from lenslink import Device, Disconnected, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink_hil.kernel import guest_boards
 
-UNPLUGS = 50
 NOTICE_S = 0.2
 # Frames, and the time between them.
 WINDOW_S = 0.4
 PATIENCE_S = 20.0
 
+Choose = Callable[[int, int], int]
 Shown = Callable[[lenslink.Frame], np.ndarray]
 
 
@@ -48,12 +48,17 @@ def start_and_stop(device: Device, shown: Shown) -> None:
 
 @pytest.mark.timeout(240)
 def test_unplugged_at_random_points(
-    slot: guest_boards.Slot, seed: int, shown: Shown, request: pytest.FixtureRequest
+    slot: guest_boards.Slot,
+    seed: int,
+    shown: Shown,
+    choose: Choose,
+    request: pytest.FixtureRequest,
 ) -> None:
     chance = random.Random(seed)
+    unplugs = choose(20, 50)
     notice_times: dict[str, list[float]] = {"at the host": [], "by the board's end": []}
     descriptors, boots = set(), []
-    for number in range(UNPLUGS):
+    for number in range(unplugs):
         url = slot.plug(guest_boards.SCENE)
         # The board keeps its supply, and does not restart, if the host's end is unplugged.
         end = "by the board's end" if number % 5 == 4 else "at the host"
@@ -89,7 +94,7 @@ def test_unplugged_at_random_points(
         ordered = sorted(1000 * each for each in some)
         text = f"{len(some)}: {ordered[len(some) // 2]:.0f} ms, at worst {ordered[-1]:.0f} ms"
         request.node.user_properties.append((f"unplugged {end} (seed {seed})", text))
-    assert len(times) == UNPLUGS
+    assert len(times) == unplugs
     assert max(times) < NOTICE_S, f"seed {seed}: {notice_times}"
     # The board restarts only if its supply was cut.
     assert boots[-1] == boots[0] + len(notice_times["by the board's end"]) - 1

@@ -43,7 +43,7 @@ print(gc.mem_alloc() - before, gc.mem_free() + gc.mem_alloc())
 """
 BUDGET = 100_000
 """The most bytes of an RP2040's heap that lensfw may take."""
-MANY = choose(200, 10_000)
+MANY = choose(50, 10_000)
 PATIENCE_S = choose(250, 3600)
 # Emulated cycles for each byte or pixel. The bounds leave some room: see arch/thumb.py.
 RATES = """

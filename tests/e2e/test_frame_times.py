@@ -123,6 +123,33 @@ def test_a_frame_was_exposed_during_its_request(
 
 
 @pytest.mark.usefixtures("only_sim")
+@pytest.mark.parametrize("beside_preview", [False, True])
+def test_the_lag_from_press_to_exposure(beside_preview, record_property, capsys):
+    """From the call to the first row's exposure, by the frame's own times."""
+    interval_us = 33_333
+    lags = []
+    with lenslink.open("sim:?width=64&height=64&scene=prbs") as module:
+        if beside_preview:
+            module.start(exposure_us=10_000, interval_us=interval_us)
+            module.next_frame().release()
+        module.wait_for_events(5)
+        for _ in range(choose(10, 200)):
+            pressed = module.read_clock().seconds
+            with module.capture(exposure_us=EXPOSURE_US) as frame:
+                lag = frame.row_times[0] - EXPOSURE_US / 2e6 - pressed
+                assert lag >= -frame.time_error_s
+                lags.append(float(lag))
+    lags.sort()
+    median_ms, most_ms = 1e3 * lags[len(lags) // 2], 1e3 * lags[-1]
+    record_property("press to exposure, ms", (median_ms, most_ms))
+    beside = "beside a preview of 30 frames a second" if beside_preview else "alone"
+    say(capsys, f"a still {beside} is exposed {median_ms:.1f} to {most_ms:.1f} ms after its call")
+    # Of the preview it waits for the exposure under way, and for one that was chosen before.
+    waits_s = 2 * interval_us / 1e6 if beside_preview else 0.0
+    assert lags[len(lags) // 2] <= (0.02 + waits_s) * current_slowdown()
+
+
+@pytest.mark.usefixtures("only_sim")
 def test_a_reader_of_the_frame_ring_has_the_time_and_the_energy_of_the_owner():
     name = fresh_name()
     with (

@@ -134,6 +134,8 @@ def format_section(
     """Return a step's section of the results."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if hasattr(os, "getloadavg"):
+        machine += f", load {os.getloadavg()[0]:.1f} at the end"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     shown = " ".join(command).removeprefix(" ".join(_PYTEST))
     variables = "".join(f"{key}={value} " for key, value in make_environment(name).items())

@@ -21,6 +21,7 @@ import pytest
 import usb.core
 from helpers import bench_scale, slowdown
 from helpers.nightly_scale import NIGHTLY, choose, say
+from helpers.nine_brackets import check_nine_brackets
 from helpers.ring_turns import check_turns, lose_packets
 
 import lenslink
@@ -413,6 +414,7 @@ def test_the_plant_is_connected_to_the_pins(pico: Make) -> None:
         with device.capture(focus_mdpt=1000) as frame:
             check_frame(frame)
             assert abs(frame.focus_mdpt - 1000) < 100
+        check_nine_brackets(device, SEED)
 
 
 RING_SECONDS = choose(10, 60)

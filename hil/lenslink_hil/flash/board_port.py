@@ -82,6 +82,17 @@ def w(p, deep):
         elif deep: w(q, deep)
 w("", False)
 """
+# A piece of a file in each line: a board with firmware has no room for more in one piece.
+_READ: Final = """
+try:
+    with open(%r, "rb") as f:
+        for _ in range(128):
+            b = f.read(512)
+            if not b: break
+            print(repr(b))
+except OSError:
+    print("None")
+"""
 
 
 def check_extra() -> None:
@@ -190,9 +201,9 @@ class BoardPort(ClosesOnExit):
 
     def read_file(self, path: str) -> bytes | None:
         """Return the content of a file; None if there is no such file."""
-        script = f"try:\n f = open({'/' + path!r}, 'rb')\n print(repr(f.read({_MAX_READ})))\n"
-        content = self._evaluate(self.run_script(f"{script}except OSError:\n print('None')\n"))
-        return content if isinstance(content, bytes) else None
+        lines = self.run_script(_READ % ("/" + path)).splitlines()
+        pieces = [self._evaluate(line) for line in lines]
+        return b"".join(pieces) if all(isinstance(each, bytes) for each in pieces) else None
 
     def write_file(self, path: str, content: bytes) -> None:
         """Write a file, and the folders above it."""

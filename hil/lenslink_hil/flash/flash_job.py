@@ -63,6 +63,8 @@ class FlashRequest:
     """Say what would be done, and write nothing."""
     url: str | None = None
     """Where the module can be opened after its restart; None derives it from the configuration."""
+    open_module: Callable[..., lenslink.Device] = lenslink.open
+    """Opens that URL: called with the URL and ``timeout``, in seconds."""
 
 
 def flash_board(request: FlashRequest, deadline: Deadline, report: Report) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def flash_board(request: FlashRequest, deadline: Deadline, report: Report) -> di
     if not request.dry_run:
         url = request.url or _derive_url(request.port, bundle, json.loads(root[OWN]), identity)
         report(f"opening {url}")
-        result["confirmed"] = _confirm(url, bundle.firmware, deadline)
+        result["confirmed"] = _confirm(request, url, bundle.firmware, deadline)
     result["seconds"] = round(time.monotonic() - began, 3)
     return result
 
@@ -183,23 +185,23 @@ def _derive_url(port: str, bundle: Bundle, own: Mapping[str, Any], identity: Ide
     return f"usb:{own['serial'] or identity.unique_id}" if has_usb else f"serial:{port}"
 
 
-def _confirm(url: str, firmware: str, deadline: Deadline) -> bool:
+def _confirm(request: FlashRequest, url: str, firmware: str, deadline: Deadline) -> bool:
     """Open a session with the new firmware, which confirms its slot.
 
     Raises:
         DeviceError: another firmware answers, or none does.
     """
-    with _open_module(url, deadline) as module:
+    with _open_module(request, url, deadline) as module:
         found = module.manifest.firmware
     if found != firmware:
         raise DeviceError(f"{url} runs {found}, not {firmware}: 'lenslink firmware log' says why")
     return True
 
 
-def _open_module(url: str, deadline: Deadline) -> lenslink.Device:
+def _open_module(request: FlashRequest, url: str, deadline: Deadline) -> lenslink.Device:
     while True:
         try:
-            return lenslink.open(url, timeout=max(deadline.remaining(), 0.001))
+            return request.open_module(url, timeout=max(deadline.remaining(), 0.001))
         except (NotFound, DeviceBusy, Disconnected, Timeout) as error:
             if not deadline.remaining():
                 raise DeviceError(

@@ -5,6 +5,7 @@ A replay of the first operations of the log is the flash after a cut of the supp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -95,6 +96,17 @@ class LittleFsBoard:
 
     def remove_file(self, path: str) -> None:
         self._files.remove(path)
+
+    def remove_folders(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(LittleFSError):
+                entries = list(self._files.scandir(path))
+                self.remove_folders(f"{path}/{each.name}" for each in entries if each.type != 1)
+                if all(each.type != 1 for each in entries):
+                    self._files.rmdir(path)
+
+    def list_folder(self, path: str) -> list[str]:
+        return [each.name for each in self._files.scandir(path or "/")]
 
     def _hash(self, path: str) -> str:
         return hashlib.sha256(self.read_file(path) or b"").hexdigest()

@@ -93,6 +93,16 @@ try:
 except OSError:
     print("None")
 """
+_REMOVE_FOLDERS: Final = """
+import os
+def r(p):
+    try:
+        for x in list(os.ilistdir(p)):
+            if x[1] == 0x4000: r(p + "/" + x[0])
+        os.rmdir(p)
+    except OSError:
+        pass
+"""
 
 
 def check_extra() -> None:
@@ -223,6 +233,12 @@ class BoardPort(ClosesOnExit):
     def remove_file(self, path: str) -> None:
         """Remove a file."""
         self.run_script(f"import os\nos.remove({'/' + path!r})")
+
+    def remove_folders(self, paths: Iterable[str]) -> None:
+        """Remove empty folders and the empty folders in them; a folder may be missing."""
+        calls = "".join(f"r({'/' + path!r})\n" for path in paths)
+        self.run_script(_REMOVE_FOLDERS + calls)
+        self._folders.clear()
 
     def reset(self) -> None:
         """Reset the chip: the firmware starts."""

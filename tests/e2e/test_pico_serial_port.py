@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import serial
 from helpers import bench_scale, slowdown
 from helpers.cli_process import Cli
 from helpers.nightly_scale import say
@@ -32,6 +33,8 @@ from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.benches.usbip import find_board
 from lenslink_hil.flash.bundle import build_bundle
 from lenslink_hil.flash.flash_job import FlashRequest, describe_board, flash_board
+from lenslink_hil.flash.uf2_image import build_uf2_image
+from lenslink_hil.pico.micropython_image import find_image, load_image
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.pty_bridge import PtyBridge
 
@@ -75,6 +78,14 @@ def wait_for_module(module: PicoModule) -> None:
     while not is_module(module):
         deadline.check()
         time.sleep(0.05)
+
+
+def wait_for_event_after(module: PicoModule, name: str, start_us: int) -> int:
+    """Wait for an event of the emulator after *start_us*; return its time."""
+    deadline = make_deadline()
+    while (found := module.board.wait_for_event(name, deadline)) < start_us:
+        pass
+    return found
 
 
 @pytest.mark.timeout(10 * PATIENCE_S)
@@ -138,8 +149,12 @@ def test_from_plain_micropython_to_the_first_frame(
             f"{emulated:.1f} emulated s",
         )
 
-        # Without "resume", mpremote soft-resets the board. A module then would serve nobody.
-        assert run_mpremote(bridge.port, "eval", "6*7") == "42"
+        # Without "resume", mpremote soft-resets the board from the raw REPL: boot.py runs, main.py
+        # does not. A module that showed itself then would serve nobody.
+        with serial.Serial(bridge.port) as port:
+            now = module.board.request_report()["emulated_us"]
+            port.write(b"\r\x03\x03\r\x01\x04")
+            wait_for_event_after(module, "opened", wait_for_event_after(module, "detached", now))
         assert not is_module(module)
         run_mpremote(bridge.port, "resume", "reset")
         wait_for_module(module)
@@ -153,6 +168,36 @@ def test_from_plain_micropython_to_the_first_frame(
         slot = status["slots"]["a"]
         assert slot["id"] == bundle.manifest["id"]
         assert slot["intact"] and slot["started"] and slot["confirmed"]
+
+
+@pytest.mark.timeout(10 * PATIENCE_S)
+def test_a_pico_starts_from_one_uf2_file(tmp_path: Path) -> None:
+    bundle = build_bundle("pico", {"width": 64, "height": 64})
+    path = tmp_path / "pico.uf2"
+    path.write_bytes(build_uf2_image(bundle, find_image().read_bytes(), f"Q-{os.getpid()}"))
+    chip = tmp_path / "chip.bin"
+    chip.write_bytes(load_image(path).flash)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        closing(PtyBridge()) as bridge,
+        closing(
+            PicoModule(
+                {},
+                "",
+                make_deadline(),
+                listener=listener,
+                is_plain=True,
+                serial_port=bridge.chip_end,
+                chip=chip,
+            )
+        ) as module,
+    ):
+        wait_for_module(module)
+        status = describe_board(bridge.port, make_deadline())
+        slot = status["slots"]["a"]
+        assert slot["id"] == bundle.manifest["id"]
+        assert slot["intact"] and slot["started"]
+        assert status["serial"] == f"Q-{os.getpid()}"
 
 
 def test_a_pico_that_is_served_answers_mpremote_and_keeps_its_flash(tmp_path: Path) -> None:

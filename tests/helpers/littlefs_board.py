@@ -12,7 +12,8 @@ from typing import Any
 
 from littlefs import LittleFS, LittleFSError, UserContext
 
-from lenslink_hil.pico.micropython_image import BLOCK, BLOCKS, PROGRAM_BYTES
+from lenslink_hil.flash.file_system import BLOCK, PROGRAM_BYTES
+from lenslink_hil.pico.micropython_image import BLOCKS
 
 Operation = tuple[int, bytes]
 """Where the flash changes, and to what: a program, or an erase as 0xff."""

@@ -199,6 +199,6 @@ def test_a_program_that_fails_or_is_missing_is_named(tmp_path, monkeypatch):
 
 def test_a_uf2_file_has_what_was_put_into_it():
     content = b"\xff" * 4096 + b"x" * 300 + b"\xff" * 1000
-    blocks = split_pages(FAMILIES["pico"], 0x1000_0000, content, kept=512)
-    assert [block.address - 0x1000_0000 for block in blocks] == [0, 256, 4096, 4352]
+    blocks = split_pages(FAMILIES["pico"], 0x1000_0000, content)
+    assert [block.address - 0x1000_0000 for block in blocks] == [0, 4096, 4352]
     assert parse_uf2(build_uf2(blocks)) == blocks

@@ -12,18 +12,16 @@ from typing import Final
 
 import platformdirs
 
-from lenslink.errors import MissingExtra, RigError
+from lenslink.errors import RigError
 
+from ..flash.file_system import BLOCK, build_file_system
 from ..flash.uf2 import Uf2Error, parse_uf2
 
 FLASH_BYTES: Final = 2 << 20
 """The size of a Raspberry Pi Pico's flash."""
 FILES_AT: Final = 640 << 10
 """Where the file system of MicroPython's port starts: it has the last 1408 KiB of the flash."""
-BLOCK: Final = 4096
 BLOCKS: Final = (FLASH_BYTES - FILES_AT) // BLOCK
-PROGRAM_BYTES: Final = 256
-_DISK_VERSION: Final = 0x0002_0000
 
 RP2040_FAMILY: Final = 0xE48BFF56
 """Of its UF2 files: RP2040 datasheet, 2.8.1."""
@@ -125,24 +123,4 @@ def build_flash(flash: bytes, files: Mapping[str, bytes]) -> bytes:
         MissingExtra: littlefs is not installed.
         RigError: the files do not fit.
     """
-    try:
-        from littlefs import LittleFS, LittleFSError
-    except ImportError:
-        raise MissingExtra("pico:", "pico") from None
-    file_system = LittleFS(
-        block_size=BLOCK,
-        block_count=BLOCKS,
-        prog_size=PROGRAM_BYTES,
-        read_size=PROGRAM_BYTES,
-        disk_version=_DISK_VERSION,
-    )
-    try:
-        for name, content in files.items():
-            folder = name.rpartition("/")[0]
-            if folder:
-                file_system.makedirs(folder, exist_ok=True)
-            with file_system.open(name, "wb") as file:
-                file.write(content)
-    except LittleFSError as error:
-        raise RigError(f"the files do not fit the Pico's flash: {error}") from None
-    return flash[:FILES_AT] + bytes(file_system.context.buffer)
+    return flash[:FILES_AT] + build_file_system(files, BLOCKS, "pico:", "pico")

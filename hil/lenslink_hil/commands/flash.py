@@ -115,6 +115,8 @@ def flash(
 
     screen = Screen(common)
     if micropython is not None:
+        if recover or erase or watch:
+            raise UsageError("--micropython puts MicroPython on a board, and does nothing else")
         _put_micropython(common, board, micropython, drive, port, dry_run=dry_run, as_json=as_json)
         return
     if drive is not None:
@@ -169,11 +171,13 @@ def _erase(common: CommonOptions, request: FlashRequest, *, yes: bool, as_json: 
     if not (yes or request.dry_run):
         if not sys.stdin.isatty():
             raise UsageError("--erase asks before it removes everything: --yes answers")
-        click.confirm(
-            f"Remove LensLink's firmware, serial number and key from the board on {request.port}?",
-            abort=True,
-            err=True,
-        )
+        question = f"Remove the firmware, serial number and key from the board on {request.port}?"
+        try:
+            is_wanted = click.confirm(question, err=True)
+        except click.Abort:  # Ctrl-C, or the end of the input
+            raise KeyboardInterrupt from None
+        if not is_wanted:
+            raise UsageError("nothing was removed")
     deadline = make_deadline(common, f"erasing {request.port}")
     with Screen(common).show_progress() as progress:
         result = erase_board(request, deadline, _make_reporter(progress))

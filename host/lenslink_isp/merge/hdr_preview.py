@@ -54,7 +54,13 @@ class HdrPreview:
         self._other_age = 0
         self._curve: ToneCurve | None = None
 
-    def develop(self, raw: RawImage, *, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def develop(
+        self,
+        raw: RawImage,
+        *,
+        exposure_ev: float = 0.0,
+        out: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
         """Return an sRGB picture, (H, W, 3) uint8.
 
         Without an older frame of the same size and of another exposure, the frame is developed
@@ -62,6 +68,7 @@ class HdrPreview:
 
         Args:
             raw: the newest frame.
+            exposure_ev: how much brighter than usual the picture becomes.
             out: memory for the picture; None makes it.
 
         Raises:
@@ -83,7 +90,7 @@ class HdrPreview:
         curve = self._choose_curve(tone.find_curve(), raw, exposures[0])
         _apply_gain(self._light, tone.make_cell_gain(curve), self._words)
         bright = replace(merged, mosaic=self._words, white=float(FULL_SCALE))
-        return self._preview.develop(bright, out=out)
+        return self._preview.develop(bright, exposure_ev=exposure_ev, out=out)
 
     def _remember(self, raw: RawImage) -> None:
         """Keep a copy of *raw*, and find the newest older frame of another exposure."""

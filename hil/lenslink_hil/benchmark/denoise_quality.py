@@ -167,7 +167,7 @@ def measure_all(report: Report) -> Result:
         report(f"ISO {iso}")
         result["isos"].append(measure_iso(iso, shot, network))
     report("speed")
-    # OpenCV is always there, and is the slower one.
+    # OpenCV is always there.
     result["speed"] = measure_speed(OpenCvNetwork())
     result["bm3d"] = {"how": BM3D_HOW, "psnr": {str(iso): pair for iso, pair in BM3D.items()}}
     result["targets"] = list_targets(result)

@@ -46,7 +46,7 @@ class OpenCvNetwork:
 
 
 class OnnxRuntimeNetwork:
-    """The network on onnxruntime, which is faster."""
+    """The network on onnxruntime."""
 
     name = "onnxruntime"
 

@@ -210,9 +210,9 @@ class PicoTransport(UsbTransport):
 
     private = True
 
-    def __init__(self, module: PicoModule, device: Any, out: Any, ins: list[int]) -> None:
+    def __init__(self, module: PicoModule, *opened: Any) -> None:
         self.module = module
-        super().__init__(device, out, ins)
+        super().__init__(*opened)
         self.line = replace(self.line, bus=module.bus, image_sha256=module.board.image.sha256)
 
     def now(self) -> float:

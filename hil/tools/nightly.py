@@ -73,8 +73,10 @@ STEPS: dict[str, tuple[str, ...]] = {
         "--all",
         "usb:conform",
         "usb:e2e",
+        "usb:kernel",
         "serial:conform",
         "serial:e2e",
+        "serial:kernel",
     ),
     "flash": (
         *_PYTEST,

@@ -231,7 +231,6 @@ def test_it_recovers_from_a_halted_lane(pico: Make) -> None:
     with open_module(module) as device:
         transport: Any = device._session._transport
         lane = transport._lanes[1].address
-        halt = (0x02, 3, 0, lane)
         with closing(device.stream()) as frames:
             for number, frame in enumerate(frames):
                 with frame:
@@ -239,7 +238,7 @@ def test_it_recovers_from_a_halted_lane(pico: Make) -> None:
                     # the frame's mask says so, and its other pixels are right.
                     check_pixels(frame)
                 if number == 0:
-                    transport._device.ctrl_transfer(*halt)
+                    transport._handle.halt(lane)
                 if number == 3:
                     break
     check_new_session(module)
@@ -251,8 +250,8 @@ def test_it_recovers_from_an_endpoint_halted_under_a_transfer(pico: Make) -> Non
 
     def halt() -> None:
         transport: Any = device._session._transport
-        transport._device.ctrl_transfer(0x02, 3, 0, transport._out)
-        transport._device.clear_halt(transport._out)
+        transport._handle.halt(transport._out)
+        transport._handle.clear_halt(transport._out)
 
     with pytest.raises(lenslink.Disconnected), open_module(module) as device:
         check_frames(device, 1000, during=halt)

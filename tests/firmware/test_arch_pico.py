@@ -58,7 +58,7 @@ LEAST_FREE = 20_000
 """The least bytes of the heap that are free while all tiles are allocated."""
 BUDGET = 100_000
 """The most bytes of an RP2040's heap that lensfw may take."""
-MANY = choose(200, 10_000)
+MANY = choose(50, 10_000)
 PATIENCE_S = choose(250, 3600)
 # Emulated cycles for each byte or pixel. The bounds leave some room: see arch/thumb.py.
 RATES = """

@@ -281,14 +281,18 @@ def test_the_benchmark_turns_hdr_on_and_taps(cli: Cli) -> None:
     # Each tap marks a point, searches, and ends. A change may overtake the one before.
     assert 2 <= state["box_delay_ms"]["count"] <= 6
     assert state["box_delay_ms"]["p95"] > 0
+    # 30 frames a second are asked for.
+    assert watch.longest_interval_ms > 30
+    assert state["incomplete_frames"] == 0
     result = {
         "url": "sim:", "page": "none", "load": 1.0, "width": WIDTH, "height": HEIGHT,
         **{each: state[each] for each in (
-            "is_hdr", "frames_s", "pictures_s", "delay_ms", "box_delay_ms")},
+            "is_hdr", "incomplete_frames", "frames_s", "pictures_s", "delay_ms", "box_delay_ms")},
         "taps": watch.taps, "tap_ms": watch.tap_ms,
+        "longest_interval_ms": watch.longest_interval_ms,
     }  # fmt: skip
     assert [line.split()[0] for line in viewfinder_delay.format_summary(result)] == [
-        str(WIDTH), "frame", "HDR:", "focus", "change",
+        str(WIDTH), "frame", "link:", "HDR:", "focus", "change",
     ]  # fmt: skip
 
 

@@ -226,6 +226,7 @@ class CameraSession:
             "delay_ms": self.viewers.describe_delay(),
             "box_delay_ms": self._focus.describe_delay(),
             "frames_s": round(len(recent) / seconds, 1) if seconds else 0,
+            "longest_interval_ms": max((each.interval_us for each in recent), default=0) / 1000,
             "pictures_s": self._count_pictures(),
             "power_mw": round(1000 * energy_j / seconds) if seconds else 0,
             "temperature_c": picture.frame.temperature_mc / 1000 if picture else None,

@@ -6,7 +6,8 @@
 SHELL = /bin/sh
 PY = .venv/bin/python
 PYTEST = $(PY) -m pytest
-# Tests that share nothing run on every core. Tests that are marked exclusive run alone after them.
+# Tests that share nothing run in parallel, two on each core: half of the time a test waits. Tests
+# that are marked exclusive run alone after them.
 # ARGS='-n 0' runs all tests in one process.
 PARALLEL = -n auto --maxprocesses 4
 # Fast tests first, so that a mistake shows within seconds.
@@ -18,11 +19,11 @@ ARGS =
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
 .PHONY: help demo test unit property golden firmware packaging e2e test-kernel check gen gen-check
-.PHONY: nightly mutate fuzz bench bench-peers dist lock clean
+.PHONY: nightly mutate fuzz bench bench-peers train-denoiser dist lock clean
 
 help: ## list the targets (the default)
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
-	    while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	    while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.13); ARGS='...' goes to pytest."
 
 demo: ## show what a simulated module and the phone do: out/demo.html, demo.png, demo.dng
@@ -95,6 +96,11 @@ bench: ## measure the driver beside its bounds and write BENCHMARKS.md; ARGS=--q
 bench-peers: ## measure other protocols beside the driver and write BENCHMARKS.md
 	@sh hil/tools/venv.sh bench
 	@$(PY) -m lenslink bench peers --output BENCHMARKS.md $(ARGS)
+
+train-denoiser: ## train the RAW denoiser anew: hours; ARGS='--steps 250 --output out' tries it
+	@sh hil/tools/venv.sh train
+	@mkdir -p out
+	@OMP_WAIT_POLICY=PASSIVE $(PY) hil/tools/train_denoiser.py $(ARGS)
 
 dist: ## build the last commit: wheel, sdist, bill of materials, checksums
 	@sh hil/tools/venv.sh dev

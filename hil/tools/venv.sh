@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv and installs LensLink into it: `sh hil/tools/venv.sh demo|dev|bench`, from the checkout.
+# Makes .venv and installs LensLink into it: `sh hil/tools/venv.sh demo|dev|bench|train`, from the checkout.
 # `sh hil/tools/venv.sh python` only prints the Python that would be used.
 #
 # This is plain sh, because it first has to find out whether there is a usable Python.
@@ -132,7 +132,7 @@ install() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
         --constraint requirements.lock --editable ".[$extra]" ||
         fail 'pip could not install what is needed (see above); then run make again'
-    rm -f .venv/lenslink-demo .venv/lenslink-dev .venv/lenslink-bench
+    rm -f .venv/lenslink-demo .venv/lenslink-dev .venv/lenslink-bench .venv/lenslink-train
     fingerprint >"$stamp"
     rm -f "$unfinished"
     # du, because the size on this disk counts.
@@ -144,7 +144,7 @@ print(len(list(distributions())))')
 
 [ -f pyproject.toml ] || fail 'run it from the checkout: sh hil/tools/venv.sh demo'
 case ${1:-} in
-    demo | dev | bench) install "$1" ;;
+    demo | dev | bench | train) install "$1" ;;
     python) choose_python && printf '%s\n' "$python" ;;
-    *) fail 'usage: sh hil/tools/venv.sh demo|dev|bench|python' ;;
+    *) fail 'usage: sh hil/tools/venv.sh demo|dev|bench|train|python' ;;
 esac

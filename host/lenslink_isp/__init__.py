@@ -7,6 +7,8 @@ engineer can read. It imports :mod:`lenslink`, never the reverse. It needs the e
     develop/     RAW to RGB: levels, demosaicing, colours, tone
     metering/    exposure and white balance for the next frame
     merge/       several RAW pictures to one: a wide range, or less noise
+    denoise/     one RAW picture with less noise
+    linear_dng   the result of a merge or of denoising as a file
     focus/       where the lens must go to make a point of the picture sharp
     viewfinder/  a page in the browser that looks through a module
 """

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 COMMAND = (sys.executable, "-m", "lenslink_hil.demo")
 FILES = ["demo.dng", "demo.html", "demo.png"]
-TITLES = ["Tap to focus", "Auto exposure", "HDR", "Burst", "White balance"]
+TITLES = ["Tap to focus", "Auto exposure", "HDR", "Burst", "Noise reduction", "White balance"]
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -139,6 +139,17 @@ def test_the_merged_burst_has_less_noise_and_no_less_detail(
     near = (0.6, 0.25, 0.9, 0.75)
     sharp = pairs["Tap to focus"][1]
     assert find_edges(cut(after, *near)) > 0.8 * find_edges(cut(sharp, *near))
+
+
+def test_the_denoised_frame_has_less_noise_and_its_edges(
+    pairs: dict[str, tuple[Floats, Floats]],
+) -> None:
+    before, after = pairs["Noise reduction"]
+    wall = (0.1, 0.28, 0.15, 0.36)
+    assert find_edges(cut(after, *wall)) < 0.4 * find_edges(cut(before, *wall))
+    near = (0.6, 0.25, 0.9, 0.75)
+    sharp = pairs["Tap to focus"][1]
+    assert find_edges(cut(after, *near)) > 0.6 * find_edges(cut(sharp, *near))
 
 
 def test_the_white_cup_becomes_white(pairs: dict[str, tuple[Floats, Floats]]) -> None:

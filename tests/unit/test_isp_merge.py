@@ -19,13 +19,13 @@ from lenslink_hil.benchmark import merge_quality
 from lenslink_isp import RawImage, open_raw
 from lenslink_isp.develop.local_tone import LocalTone, ToneCurve
 from lenslink_isp.develop.still import StillSettings, ToneMapping, develop_still
+from lenslink_isp.linear_dng import save_linear
 from lenslink_isp.merge.aligned_frame import move_frame, move_whole_cells
 from lenslink_isp.merge.alignment import TILE, Aligner
 from lenslink_isp.merge.bracket_merge import merge_bracket
 from lenslink_isp.merge.burst_merge import merge_burst
 from lenslink_isp.merge.hdr_preview import HdrPreview
 from lenslink_isp.merge.merge_frames import is_bracket, merge_frames
-from lenslink_isp.merge.merged_dng import save_merged
 from lenslink_isp.merge.pair_merge import merge_pair
 from lenslink_isp.merge.scene_light import SceneLight, measure_light
 
@@ -417,7 +417,7 @@ def merge_of_frames(rng):
 def test_a_merge_comes_back_from_its_file_as_it_was(rng, tmp_path):
     frames, merged = merge_of_frames(rng)
     path = tmp_path / "a merge.dng"
-    size = save_merged(merged, frames[merged.reference], path, force=False)
+    size = save_linear(merged.raw, merged.caption, frames[merged.reference], path, force=False)
     assert path.stat().st_size == size
     raw = open_raw(path)
     assert raw.mosaic.dtype == np.float32
@@ -432,7 +432,7 @@ def test_a_merge_comes_back_from_its_file_as_it_was(rng, tmp_path):
     assert (file.maker, file.model) == ("LensLink", "Bench One")
     # A merge of files has the same tags.
     again = tmp_path / "again.dng"
-    save_merged(merged, file, again, force=False)
+    save_linear(merged.raw, merged.caption, file, again, force=False)
     assert open_raw(again).sensitivity == pytest.approx(raw.sensitivity, rel=1e-3)
     assert np.array_equal(open_raw(again).mosaic, raw.mosaic)
 
@@ -442,10 +442,10 @@ def test_a_merge_overwrites_nothing_unasked_and_is_a_dng(rng, tmp_path):
     path = tmp_path / "mine.dng"
     path.write_bytes(b"mine")
     with pytest.raises(StorageError, match="exists"):
-        save_merged(merged, frames[0], path, force=False)
+        save_linear(merged.raw, merged.caption, frames[0], path, force=False)
     assert path.read_bytes() == b"mine"
     with pytest.raises(UsageError, match=r"written as \.dng"):
-        save_merged(merged, frames[0], tmp_path / "x.tiff", force=False)
+        save_linear(merged.raw, merged.caption, frames[0], tmp_path / "x.tiff", force=False)
 
 
 @pytest.mark.parametrize(

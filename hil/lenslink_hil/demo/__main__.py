@@ -127,6 +127,7 @@ def demo(width: int, seconds: float, out: Path) -> None:
         _say(f"Photograph: {still}")
     with start_module("Holding it by hand", steps.HAND_HELD) as device:
         pairs.append(compare("Burst", lambda: steps.merge_burst(device, exposure_us, foci)))
+        pairs.append(compare("Denoise", lambda: steps.denoise_frame(device, exposure_us, foci)))
     with start_module("Switching on a bulb", steps.WARM_SCENE) as device:
         pairs.append(compare("White balance", lambda: steps.balance_white(device)))
     facts = [f"Put on: {contacts}.", f"Preview: {preview}.", f"Photograph: {still}."]

@@ -24,7 +24,8 @@ _PAPER, _INK, _GREY = "#15171a", "#f2f2f2", "#a9b0b8"
 def draw_contact_sheet(title: str, pairs: Sequence[Pair], facts: Sequence[str], small: str) -> Rgb:
     """Return the contact sheet, (H, 1600, 3).
 
-    *facts* of the module and the small print stand in the place after the last pair.
+    *facts* of the module and the small print stand in the place after the last pair. The sheet ends
+    below what is drawn.
     """
     high, wide = pairs[0].before.shape[:2]
     cell = _CELL, round(_CELL * high / wide)
@@ -40,8 +41,9 @@ def draw_contact_sheet(title: str, pairs: Sequence[Pair], facts: Sequence[str], 
         if number < len(pairs):
             _draw_pair(sheet, draw, place, cell, pairs[number])
         else:
-            _draw_notes(draw, place, [*facts, small])
-    return np.asarray(sheet)
+            end = _draw_notes(draw, place, [*facts, small])
+    end = max(end, top + (len(pairs) + 1) // 2 * block)
+    return np.asarray(sheet.crop((0, 0, WIDTH, min(end, sheet.height))))
 
 
 def _draw_pair(
@@ -63,12 +65,14 @@ def _draw_pair(
     _draw_lines(draw, (left, top + cell[1] + 4 + _LINE_PX), pair.figures)
 
 
-def _draw_notes(draw: ImageDraw.ImageDraw, place: tuple[int, int], notes: Sequence[str]) -> None:
+def _draw_notes(draw: ImageDraw.ImageDraw, place: tuple[int, int], notes: Sequence[str]) -> int:
+    """Draw the notes, and return where they end."""
     left, top = place
     draw.text((left, top), "Put on, preview, photograph", _INK, ImageFont.load_default(_TITLE_PX))
     top += _TITLE_PX + 12
     for note in notes:
         top = _draw_lines(draw, (left, top), note) + _LINE_PX // 2
+    return top
 
 
 def _draw_lines(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str) -> int:

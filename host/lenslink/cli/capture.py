@@ -61,6 +61,11 @@ if TYPE_CHECKING:
     type=click.IntRange(2, MAX_BRACKET),
     help="Take N frames and merge them to one picture with less noise.",
 )
+@click.option(
+    "--denoise",
+    is_flag=True,
+    help="Take the noise out of the picture, also after --hdr or --burst.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite files that exist.")
 @click.option(
     "--allow-incomplete", is_flag=True, help="Write the frame even if some of its pixels are lost."
@@ -78,6 +83,7 @@ def capture(
     hdr: bool,
     hdr_steps: tuple[float, ...] | None,
     burst: int | None,
+    denoise: bool,
     force: bool,
     allow_incomplete: bool,
     as_json: bool,
@@ -89,8 +95,8 @@ def capture(
     rendered picture, .jpg the picture that 'lenslink develop' makes. An incomplete frame is an
     error, unless --allow-incomplete is given.
 
-    --hdr and --burst need the extra isp. They write .dng (linear RAW, 32-bit floats) or a picture:
-    .jpg, .png or .tiff.
+    --hdr, --burst and --denoise need the extra isp. They write .dng (linear RAW, 32-bit floats) or
+    a picture: .jpg, .png or .tiff.
 
     \b
     Examples:
@@ -99,6 +105,7 @@ def capture(
       lenslink capture sim: -o hdr.dng --bracket exposure=1ms,4ms,16ms
       lenslink capture sim: -o hdr.jpg -o hdr.dng --hdr
       lenslink capture sim: -o calm.dng --burst 8 --gain 16
+      lenslink capture sim: -o night.jpg --gain 16 --denoise
       lenslink capture sim: -o part.dng --roi 1024,768,256,256
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
@@ -109,7 +116,7 @@ def capture(
     screen = Screen(common)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     frames = make_bracket(brackets)
-    merge = _choose_merge(hdr, hdr_steps, burst, frames)
+    merge = _choose_merge(hdr, hdr_steps, burst, frames, is_denoised=denoise)
     if burst is not None:
         frames = [Settings()] * burst
     targets = [paths] if frames is None or merge is not None else [
@@ -143,7 +150,7 @@ def capture(
         # Write every file.
         sizes = []
         if merge is not None:
-            progress.show("merging ...")
+            progress.show("denoising ..." if len(taken) == 1 else "merging ...")
             merge.add_frames(taken)
             corrections = _find_corrections(taken[merge.reference], device, paths, screen)
             for path in paths:
@@ -173,6 +180,8 @@ def _choose_merge(
     hdr_steps: tuple[float, ...] | None,
     burst: int | None,
     bracket: list[Settings] | None,
+    *,
+    is_denoised: bool,
 ) -> FrameMerge | None:
     """Return the merge that the options ask for, or None.
 
@@ -186,7 +195,11 @@ def _choose_merge(
     names = [name for name, is_given in given if is_given]
     if len(names) > 1:
         raise UsageError(f"{' and '.join(names)} contradict each other: give one of them")
-    return load_merge(names[0]) if hdr or burst is not None else None
+    if is_denoised and bracket is not None:
+        raise UsageError("--denoise and --bracket contradict each other: denoise the files later")
+    if hdr or burst is not None or is_denoised:
+        return load_merge([*names, "--denoise"][0], is_denoised=is_denoised)
+    return None
 
 
 def _check_complete(frame: Frame, device: Device, is_allowed: bool, screen: Screen) -> None:
@@ -258,7 +271,7 @@ class _Summary:
 
     def _describe_merge(self) -> dict[str, object]:
         """Return the part of the JSON object that is about a merge; empty without one."""
-        if self._merge is None:
+        if self._merge is None or not self._is_bracket:
             return {}
         shares, reference = list(self._merge.shares), self._merge.reference
         return {"merge": {"shares": shares, "reference": reference}}
@@ -285,7 +298,7 @@ class _Summary:
 
     def _format_merge(self) -> list[str]:
         """Return a line on the merge; none without one."""
-        if self._merge is None:
+        if self._merge is None or not self._is_bracket:
             return []
         shares = ", ".join(f"{share:.0%}" for share in self._merge.shares)
         return [f"merged to frame {self._frames[self._merge.reference]['number']}, used {shares}"]

@@ -1,6 +1,6 @@
-"""The options ``--hdr`` and ``--burst``: several frames that become one picture.
+"""The options ``--hdr``, ``--burst`` and ``--denoise``: frames that become one computed picture.
 
-The merge itself is computed by :mod:`lenslink_isp`, which registers it under the entry point group
+The picture is computed by :mod:`lenslink_isp`, which registers it under the entry point group
 ``lenslink.merges``.
 """
 
@@ -31,7 +31,10 @@ _DEFAULT_EXPOSURE_US = 10_000
 
 
 class FrameMerge(Protocol):
-    """What an entry point of ``lenslink.merges`` makes."""
+    """What an entry point of ``lenslink.merges`` makes.
+
+    Its factory takes the keyword ``is_denoised``: whether noise is taken out of the result.
+    """
 
     shares: tuple[float, ...]
     reference: int
@@ -40,7 +43,7 @@ class FrameMerge(Protocol):
         """Raise the error that :meth:`save` would raise."""
 
     def add_frames(self, frames: Sequence[Frame]) -> None:
-        """Merge the frames of the capture."""
+        """Merge the frames of the capture; a single frame stays as it is, but for its noise."""
 
     def save(self, path: Path, force: bool, corrections: Corrections | None) -> int:
         """Write the merge; return the file's size in bytes."""
@@ -68,8 +71,8 @@ class HdrSteps(_Steps):
         return steps
 
 
-def load_merge(option: str) -> FrameMerge:
-    """Return the merge that is installed.
+def load_merge(option: str, *, is_denoised: bool = False) -> FrameMerge:
+    """Return the merge that is installed, for the option of this name.
 
     Raises:
         MissingExtra: none is installed, or a package that it needs is missing.
@@ -77,7 +80,7 @@ def load_merge(option: str) -> FrameMerge:
     found = entry_points(group="lenslink.merges")
     if "raw" not in found.names:
         raise MissingExtra(option, "isp")
-    merge: FrameMerge = found["raw"].load()()
+    merge: FrameMerge = found["raw"].load()(is_denoised=is_denoised)
     return merge
 
 

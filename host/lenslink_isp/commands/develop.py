@@ -52,6 +52,7 @@ from lenslink_isp.opencv import require_opencv
     show_default=True,
     help="Local brings bright and dark parts together. Auto takes it for merged brackets.",
 )
+@click.option("--denoise", is_flag=True, help="Take the noise out first, as 'lenslink denoise'.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
@@ -66,6 +67,7 @@ def develop(
     sharpness: float,
     filmic: bool,
     tone: str,
+    denoise: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -78,8 +80,10 @@ def develop(
     Examples:
       lenslink develop photo.dng
       lenslink develop photo.dng -o photo.png --exposure 1 --filmic
+      lenslink develop night.dng --denoise
     """
     require_opencv()
+    from lenslink_isp.denoise.raw_denoiser import denoise_raw
     from lenslink_isp.develop.picture_files import check_picture, save_picture, turn_upright
     from lenslink_isp.develop.still import Quality, StillSettings, ToneMapping, develop_still
     from lenslink_isp.raw_image import open_raw
@@ -95,8 +99,11 @@ def develop(
     with screen.show_progress() as progress:
         progress.show(f"reading {file} ...")
         raw = open_raw(file)
-        progress.show("developing ...")
         start = time.monotonic()
+        if denoise:
+            progress.show("denoising ...")
+            raw = denoise_raw(raw)
+        progress.show("developing ...")
         picture = turn_upright(develop_still(raw, settings), raw.orientation)
         seconds = time.monotonic() - start
         progress.show(f"writing {target} ...")
@@ -111,6 +118,7 @@ def develop(
                 "width": width,
                 "height": height,
                 "quality": quality,
+                "denoised": denoise,
                 "seconds": seconds,
                 "files": [{"path": str(target), "bytes": size}],
             }

@@ -45,8 +45,8 @@ def merge(
     """
     require_opencv()
     from lenslink.raw_files.raw_mosaic import read_raw_mosaic
+    from lenslink_isp.linear_dng import check_dng, save_linear
     from lenslink_isp.merge.merge_frames import merge_frames
-    from lenslink_isp.merge.merged_dng import check_dng, save_merged
     from lenslink_isp.merge.scene_light import check_count
     from lenslink_isp.raw_image import RawImage
 
@@ -65,7 +65,8 @@ def merge(
         merged = merge_frames([RawImage.from_mosaic(each) for each in origins])
         seconds = time.monotonic() - start
         progress.show(f"writing {output} ...")
-        size = save_merged(merged, origins[merged.reference], output, force)
+        origin = origins[merged.reference]
+        size = save_linear(merged.raw, merged.caption, origin, output, force=force)
 
     height, width = merged.raw.mosaic.shape
     if as_json:

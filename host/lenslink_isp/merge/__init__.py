@@ -11,7 +11,6 @@ A merge goes through these steps, all on mosaics::
     pair_merge      two frames of different exposures, fast: for the preview
     merge_frames    the one or the other, as the exposures are
     merged_raw      the result, with the variance of each pixel
-    merged_dng      the result as a file
     hdr_preview     each frame of a stream of alternating exposures, with the one before
 
 The result is linear light, so it is developed like any RAW.

@@ -29,6 +29,11 @@ class MergedRaw:
     reference: int
     """Number of the reference frame, from 0: it says where everything is."""
 
+    @property
+    def caption(self) -> str:
+        """One ASCII line that says what the picture is."""
+        return f"LensLink merge of {len(self.shares)} frames"
+
 
 def make_merged(
     frames: Sequence[RawImage],

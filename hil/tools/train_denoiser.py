@@ -42,10 +42,8 @@ PATCH = 96
 """Side of a training patch, in pixels of the mosaic."""
 BATCH = 8
 CHECKPOINT = 250
-RATE = 2e-3
 WARM_UP = 200
-FADE = 2000
-"""The rate rises for WARM_UP steps. After FADE steps it has fallen by the square root of 2."""
+"""Steps in which the learning rate of a stage rises."""
 VALIDATION = 48
 
 PICTURES = {
@@ -134,13 +132,17 @@ class Stage:
     blurred: float = 0.0
     """The share of patches that are out of focus."""
     least_exposure: float = 0.15
+    rate: float = 2e-3
+    """Learning rate, after WARM_UP steps."""
+    fade: int = 4500
+    """Steps after which the rate has fallen to a half."""
 
 
 STAGES = (
     Stage("noise", 1250),
     Stage("picture", 2000),
     # Smooth, dark parts were worse than those of BM3D, as figures of the benchmark's crops showed.
-    Stage("picture", 8000, blurred=0.25, least_exposure=0.04),
+    Stage("picture", 8000, blurred=0.25, least_exposure=0.04, rate=1e-3, fade=600),
 )
 
 
@@ -329,10 +331,10 @@ class Trainer:
         random = np.random.default_rng([SEED, steps.start])
         average = Network().to(memory_format=torch.channels_last)
         average.load_state_dict(network.state_dict())
-        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(network.parameters(), stage.rate, weight_decay=1e-4)
         # A rate that does not depend on the number of steps, so training can be ended early.
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1, (step + 1) / WARM_UP) / (1 + step / FADE) ** 0.5
+            optimizer, lambda step: min(1, (step + 1) / WARM_UP) / (1 + step / stage.fade)
         )
         for count, step in enumerate(steps, 1):
             loss = find_loss(network, make_batch(self._scenes, stage, random, BATCH))
@@ -398,7 +400,6 @@ class Record:
             "stages": [asdict(stage) for stage in STAGES],
             "batch": BATCH,
             "patch": PATCH,
-            "learning_rate": RATE,
             "cpu_seconds": round(time.process_time() - self._cpu),
             "losses": self._losses,
             "pictures": PICTURES,

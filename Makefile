@@ -6,7 +6,8 @@
 SHELL = /bin/sh
 PY = .venv/bin/python
 PYTEST = $(PY) -m pytest
-# Tests that share nothing run on every core. Tests that are marked exclusive run alone after them.
+# Tests that share nothing run in parallel, two on each core: half of the time a test waits. Tests
+# that are marked exclusive run alone after them.
 # ARGS='-n 0' runs all tests in one process.
 PARALLEL = -n auto --maxprocesses 4
 # Fast tests first, so that a mistake shows within seconds.

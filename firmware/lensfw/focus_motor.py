@@ -207,6 +207,8 @@ class Focus:
         """Step the motor if steps are due."""
         if self._ring_until is not None and now >= self._ring_until:
             self._ring_until = None
+        if self.state == AT_REST:
+            return
         while self._is_stepping():
             elapsed = now - self._began
             self._step_to(self._travel(elapsed))

@@ -35,6 +35,8 @@ class FocusRing:
     def take_ticks(self):
         """Return the ticks since the last call."""
         position = self.position
+        if position == self._taken:
+            return 0
         ticks = ((position - self._taken + _HALF) & _MASK) - _HALF
         self._taken = position
         return ticks

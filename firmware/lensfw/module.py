@@ -238,7 +238,8 @@ class Module:
             self.power.meter.give_up_end()
             self._complete_end(0, now)
         for channel in self._channels:
-            channel.exposure.poll(self.focus_motor, now)
+            if channel.exposure.state == exposure.EXPOSING:
+                channel.exposure.poll(self.focus_motor, now)
         self._poll_motor(now)
         self.events.poll(now)
         for channel in self._channels:
@@ -301,12 +302,16 @@ class Module:
 
     def _poll_motor(self, now):
         """Home the motor once it has a supply, go back after a false warning, and step."""
-        if self.is_attached() and self.contacts.has_power:
-            if self.focus_motor.state == focus_motor.UNHOMED:
-                self.focus_motor.home(now)
-            if self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
+        motor = self.focus_motor
+        # Almost always neither is to be done, so this comes before the calls that a board pays for.
+        is_unhomed = motor.state == focus_motor.UNHOMED
+        is_held = self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US
+        if (is_unhomed or is_held) and self.is_attached() and self.contacts.has_power:
+            if is_unhomed:
+                motor.home(now)
+            if is_held:
                 self._end_removal(now)
-        self.focus_motor.poll(now)
+        motor.poll(now)
 
     def _prepare_removal(self, now):
         """Park the lens and close the iris: the supply will be gone when the contacts open."""

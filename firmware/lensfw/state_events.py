@@ -50,6 +50,8 @@ class Events:
 
     def poll(self, now):
         """Send what is marked and due."""
+        if not self._marked and now < self._next_power:
+            return
         link = self._camera.link
         if not link.has_capability(wire.CAP_EVENTS) or link.nonce is None:
             return

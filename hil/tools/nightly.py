@@ -32,6 +32,10 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/unit/test_interrupted_calls.py",
         "tests/e2e/test_surprise_removal_processes.py",
     ),
+    "attach": (*_PYTEST, "tests/unit/test_virtual_body.py", "tests/e2e/test_attach.py"),
+    "frame-times": (*_PYTEST, "tests/property/test_any_clock.py", "tests/e2e/test_frame_times.py"),
+    "control": ("-m", "lenslink", "bench", "control", "sim:"),
+    "plant": ("-m", "lenslink", "bench", "plant", "--stills"),
     "faults": (
         *_PYTEST,
         "tests/property/test_fault_sweep.py",
@@ -69,8 +73,10 @@ STEPS: dict[str, tuple[str, ...]] = {
         "--all",
         "usb:conform",
         "usb:e2e",
+        "usb:kernel",
         "serial:conform",
         "serial:e2e",
+        "serial:kernel",
     ),
     "flash": (
         *_PYTEST,
@@ -85,7 +91,8 @@ STEPS: dict[str, tuple[str, ...]] = {
 # Lines that state what was run and the result.
 _COUNTS = re.compile(
     r"\[nightly\]|\d states, |inputs, exit |of \d+ mutants|^all: |^FAILED|^ERROR|NOT RUN"
-    r"|stills complete|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
+    r"|stills complete|\(limit: |frames/s|region \d|an emulated Pico|the owner of a module"
+    r"|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
 )
 _HEAD = """# Nightly: the last run of each step
 
@@ -129,6 +136,8 @@ def format_section(
     """Return a step's section of the results."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if hasattr(os, "getloadavg"):
+        machine += f", load {os.getloadavg()[0]:.1f} at the end"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     shown = " ".join(command).removeprefix(" ".join(_PYTEST))
     variables = "".join(f"{key}={value} " for key, value in make_environment(name).items())

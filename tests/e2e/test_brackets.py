@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.bench_scale import Scale
 from helpers.cli_process import Cli
+from helpers.nine_brackets import check_nine_brackets
 
 import lenslink
 from lenslink import Frame, Settings
@@ -58,6 +60,12 @@ def test_nine_brackets_are_nine_consecutive_frames(scene_url: SceneUrl) -> None:
         while preview.number < frames[-1].number:
             preview = module.next_frame()
         assert (preview.exposure_us, preview.gain_milli) == (2000, 1000)
+
+
+def test_nine_brackets_on_every_bench(scene_url: SceneUrl, scale: Scale) -> None:
+    url = scene_url(scene="prbs", seed=3, **scale.size(128, 96))
+    with lenslink.open(url, timeout=scale.seconds(30)) as module:
+        check_nine_brackets(module, seed=3)
 
 
 @pytest.mark.parametrize("gain_milli", [1000, 4000])

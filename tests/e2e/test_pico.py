@@ -21,6 +21,7 @@ import pytest
 import usb.core
 from helpers import bench_scale, slowdown
 from helpers.nightly_scale import NIGHTLY, choose, say
+from helpers.nine_brackets import check_nine_brackets
 from helpers.ring_turns import check_turns, lose_packets
 
 import lenslink
@@ -230,7 +231,6 @@ def test_it_recovers_from_a_halted_lane(pico: Make) -> None:
     with open_module(module) as device:
         transport: Any = device._session._transport
         lane = transport._lanes[1].address
-        halt = (0x02, 3, 0, lane)
         with closing(device.stream()) as frames:
             for number, frame in enumerate(frames):
                 with frame:
@@ -238,7 +238,7 @@ def test_it_recovers_from_a_halted_lane(pico: Make) -> None:
                     # the frame's mask says so, and its other pixels are right.
                     check_pixels(frame)
                 if number == 0:
-                    transport._device.ctrl_transfer(*halt)
+                    transport._handle.halt(lane)
                 if number == 3:
                     break
     check_new_session(module)
@@ -250,8 +250,8 @@ def test_it_recovers_from_an_endpoint_halted_under_a_transfer(pico: Make) -> Non
 
     def halt() -> None:
         transport: Any = device._session._transport
-        transport._device.ctrl_transfer(0x02, 3, 0, transport._out)
-        transport._device.clear_halt(transport._out)
+        transport._handle.halt(transport._out)
+        transport._handle.clear_halt(transport._out)
 
     with pytest.raises(lenslink.Disconnected), open_module(module) as device:
         check_frames(device, 1000, during=halt)
@@ -414,6 +414,7 @@ def test_the_plant_is_connected_to_the_pins(pico: Make) -> None:
         with device.capture(focus_mdpt=1000) as frame:
             check_frame(frame)
             assert abs(frame.focus_mdpt - 1000) < 100
+        check_nine_brackets(device, SEED)
 
 
 RING_SECONDS = choose(10, 60)

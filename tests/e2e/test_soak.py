@@ -28,9 +28,9 @@ from lenslink.deadline import Deadline
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS
 
-STARTS = choose(100, 1000)
-OPENINGS = choose(8, 100)
-INTERRUPTIONS = choose(40, 1000)
+STARTS = choose(40, 1000)
+OPENINGS = choose(5, 100)
+INTERRUPTIONS = choose(20, 1000)
 # A board's heap, which is so small that a module that leaks runs out of it. MicroPython touches all
 # of its heap before it collects what is free: a large one only seems to grow.
 SIZE = {"scene": "prbs", "width": 64, "height": 64, "board": "pico"}

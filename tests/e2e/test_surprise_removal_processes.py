@@ -27,7 +27,7 @@ from lenslink_hil.faults.fault_plan import Direction, Fault, FaultPlan, Kind, Pl
 from lenslink_hil.faults.faulty_link import FaultyTransport
 from lenslink_protocol.ids import ModeUse
 
-OFFSETS = choose(20, 200)
+OFFSETS = choose(10, 200)
 KNOWN_S = patience(0.2)
 # A session that ends before the offset is reached counts for nothing.
 MOST_SESSIONS = 3

@@ -178,7 +178,7 @@ def test_the_next_host_gets_the_board_of_a_host_that_died(make_board: MakeBoard)
     next(frames)
     # As the system closes the connection of a dead process.
     transport = device._session._transport
-    transport._device._ctx.handle.connection._socket.shutdown(socket.SHUT_RDWR)
+    transport._handle._connection._socket.shutdown(socket.SHUT_RDWR)
     board.wait_for(lambda counts: not counts["hosts"], make_deadline())
     # The lock of a dead process would be free; this process has to release it.
     device.close()

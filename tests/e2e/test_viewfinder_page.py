@@ -322,6 +322,32 @@ def test_a_browser_shows_the_frame_and_every_control_works_by_keyboard(
     asyncio.run(run())
 
 
+def test_hdr_is_one_switch_for_all_viewers(cli: Cli, tool: Callable[[str], str]) -> None:
+    program = tool("chromium")
+    _, address = start(cli, f"sim:?scene=edges&width={WIDTH}&height={HEIGHT}")
+    is_pressed = "document.getElementById('hdr').getAttribute('aria-pressed') === '{}'"
+
+    async def run() -> None:
+        async with Browser(program) as browser, look(address) as looker:
+            await browser.open(address)
+            await browser.wait_for("camera.frame && camera.state")
+            for name, value in (("exposure_us", 4000), ("gain_milli", 1000)):
+                await looker.ask(op="set", name=name, value=value)
+            await looker.until(lambda: looker.frames and looker.frames[-1]["exposure_us"] == 4000)
+            await browser.press("d")
+            await browser.wait_for(is_pressed.format("true"))
+            await looker.until_state(lambda state: state["is_hdr"])
+            before = len(looker.frames)
+            await looker.until(lambda: len(looker.frames) > before + 5)
+            assert {each["exposure_us"] for each in looker.frames[before:]} == {4000}
+            await looker.ask(op="hdr", is_on=False)
+            await browser.wait_for(is_pressed.format("false"))
+            await looker.until(lambda: looker.frames[-1]["exposure_us"] == 4000)
+            assert browser.console == []
+
+    asyncio.run(run())
+
+
 async def press_all(browser: Browser) -> None:
     """Work every control by its key, and see what the camera does."""
 
@@ -346,6 +372,8 @@ async def press_all(browser: Browser) -> None:
     await see("8", "camera.state.compensation_ev === 0")
     await see("9", "camera.state.compensation_ev === 0.25")
     await see("0", "camera.state.compensation_ev === 0")
+    # A pattern has no noise that could be known.
+    await see("d", "document.getElementById('message').textContent.startsWith('HDR needs')")
     for key, name in (("z", "zebra"), ("p", "peaking")):
         await see(key, f"canvases.{name}.canvas.width === {WIDTH // 2}")
         await see(key, f"canvases.{name}.canvas.hidden")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import bench_scale
-from helpers.nightly_scale import choose, say, tell
+from helpers.nightly_scale import NIGHTLY, choose, say, tell
 from helpers.slowdown import patience
 
 from lenslink.errors import LensLinkError
@@ -41,9 +41,24 @@ for name in {names}:
 gc.collect()
 print(gc.mem_alloc() - before, gc.mem_free() + gc.mem_alloc())
 """
+START = {"boot.py": b"", "main.py": b"import sys\nsys.path.insert(0, '/a')\n"}
+# With everything that the main loop needs, but not on the bus: the script has the serial port.
+WHOLE = """
+import gc, json
+gc.threshold(4096)
+from lensfw import board
+from lensfw.ports import rp2
+with open("/a/config.json") as file:
+    configuration = json.load(file)
+made = board.Board(configuration, rp2.Machine(configuration))
+gc.collect()
+print(configuration["limits"]["tiles"], gc.mem_free())
+"""
+LEAST_FREE = 20_000
+"""The least bytes of the heap that are free while all tiles are allocated."""
 BUDGET = 100_000
 """The most bytes of an RP2040's heap that lensfw may take."""
-MANY = choose(200, 10_000)
+MANY = choose(50, 10_000)
 PATIENCE_S = choose(250, 3600)
 # Emulated cycles for each byte or pixel. The bounds leave some room: see arch/thumb.py.
 RATES = """
@@ -90,7 +105,7 @@ def files() -> dict[str, bytes]:
         found = board_files("pico", {"serial": "S", "pins": UNWIRED})
     except LensLinkError as error:
         pytest.skip(str(error))
-    return found | {"boot.py": b"", "main.py": b"import sys\nsys.path.insert(0, '/a')\n"}
+    return found | START
 
 
 def lines_of(files: dict[str, bytes], script: bytes, patience_s: float = 250) -> list[str]:
@@ -135,6 +150,16 @@ def test_size_when_loaded(files, capsys, record_property):
     record_property("lensfw_bytes", loaded)
     tell(capsys, f"lensfw loaded on an emulated Pico: {loaded:,} bytes of a heap of {heap:,}")
     assert 10_000 < loaded < BUDGET
+
+
+@pytest.mark.parametrize("lanes", [1, 4] if NIGHTLY else [4])
+def test_the_heap_has_space_beside_all_tiles(files, lanes, capsys, record_property):
+    """Four lanes have the most tiles."""
+    own = board_files("pico", {"serial": "S", "pins": UNWIRED, "lanes": lanes})
+    tiles, free = map(int, lines_of(own | START, WHOLE.encode())[-1].split())
+    record_property("heap_free_bytes", free)
+    tell(capsys, f"an emulated Pico with {lanes} lanes: {free:,} bytes free beside {tiles} tiles")
+    assert free >= LEAST_FREE
 
 
 @pytest.mark.timeout(PATIENCE_S + 50)

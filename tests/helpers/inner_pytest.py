@@ -12,6 +12,8 @@ from .cli_process import interruptible
 from .slowdown import patience
 
 RUN_S = 120.0
+# hypothesis alone takes a third of the start.
+_WITHOUT = ("-p", "no:timeout", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 
 
 class InnerPytest:
@@ -28,8 +30,7 @@ class InnerPytest:
             kept["LENSLINK_RUNTIME_DIR"] = runtime
         with (folder / "output").open("w") as output, interruptible():
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-p", "no:timeout", "-p", "no:cacheprovider",
-                 "--junitxml", "junit.xml", *arguments],
+                [sys.executable, "-m", "pytest", *_WITHOUT, "--junitxml", "junit.xml", *arguments],
                 cwd=folder,
                 env=kept | environment,
                 stdout=output,

@@ -5,13 +5,15 @@ A replay of the first operations of the log is the flash after a cut of the supp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from littlefs import LittleFS, LittleFSError, UserContext
 
-from lenslink_hil.pico.micropython_image import BLOCK, BLOCKS, PROGRAM_BYTES
+from lenslink_hil.flash.file_system import BLOCK, PROGRAM_BYTES
+from lenslink_hil.pico.micropython_image import BLOCKS
 
 Operation = tuple[int, bytes]
 """Where the flash changes, and to what: a program, or an erase as 0xff."""
@@ -95,6 +97,17 @@ class LittleFsBoard:
 
     def remove_file(self, path: str) -> None:
         self._files.remove(path)
+
+    def remove_folders(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(LittleFSError):
+                entries = list(self._files.scandir(path))
+                self.remove_folders(f"{path}/{each.name}" for each in entries if each.type != 1)
+                if all(each.type != 1 for each in entries):
+                    self._files.rmdir(path)
+
+    def list_folder(self, path: str) -> list[str]:
+        return [each.name for each in self._files.scandir(path or "/")]
 
     def _hash(self, path: str) -> str:
         return hashlib.sha256(self.read_file(path) or b"").hexdigest()

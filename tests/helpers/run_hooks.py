@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ import pytest
 import pytest_timeout
 
 from lenslink_hil.plugin.run_options import named_urls
+from lenslink_hil.plugin.worker_plan import count_boards
 
 from . import phases
-from .slowdown import VARIABLE, current_slowdown, slowdown
+from .slowdown import VARIABLE, current_slowdown, share_cores, slowdown
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _FOLDER = pytest.StashKey[Path]()
 """Of a parallel run: each worker writes into it, and has its runtime folder in it."""
 _RAN = ("passed", "failed", "error", "xfailed", "xpassed")
+# Half of the time a test waits, for a process that it has started or for a deadline.
+_WORKERS_PER_CORE = 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,9 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Measure the slowdown before any test module asks for it, and before workers inherit it."""
-    slowdown()
+    worker = _worker_folder(config)
+    # A worker inherits what the run has found.
+    share_cores(0 if worker else len(config.getoption("tx", None) or ()))
     # Workers do not see each other's modules. A bench that was named is locked where its user does.
-    if (worker := _worker_folder(config)) is not None and not named_urls(config):
+    if worker is not None and not named_urls(config):
         os.environ["LENSLINK_RUNTIME_DIR"] = str(worker)
 
 
@@ -60,6 +66,13 @@ def _worker_folder(config: pytest.Config) -> Path | None:
     """Return the folder of this process if it is a worker."""
     worker = getattr(config, "workerinput", None)
     return None if worker is None else Path(worker["folder"])
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """Return two workers for each core, or as many as there are boards."""
+    count = yield
+    return count if count_boards(config) else count * _WORKERS_PER_CORE
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -39,6 +39,16 @@ def slowdown() -> float:
         raise pytest.UsageError(f"{VARIABLE}={text} is not a number") from None
 
 
+def share_cores(workers: int) -> float:
+    """Return the slowdown of a run with so many *workers*, and hand it on. A given one stays."""
+    began = slowdown()
+    share = workers / (os.cpu_count() or 1)
+    if _MEASURED in os.environ and share > 1:
+        os.environ[VARIABLE] = f"{limit(began * share):.1f}"
+        slowdown.cache_clear()
+    return slowdown()
+
+
 def current_slowdown() -> float:
     """Return the slowdown of this run, or of now if the load has grown. A given one stays."""
     began = slowdown()

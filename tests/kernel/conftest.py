@@ -16,6 +16,7 @@ from lenslink_hil.plant.patterns import make_pattern
 # The tests start programs with the helpers of the end-to-end tests.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "e2e"))
 
+Choose = Callable[[int, int], int]
 Shown = Callable[[lenslink.Frame], np.ndarray]
 
 
@@ -23,6 +24,13 @@ Shown = Callable[[lenslink.Frame], np.ndarray]
 def url(slot: guest_boards.Slot) -> str:
     """Plug in a board that shows guest_boards.SCENE; its URL."""
     return slot.plug(guest_boards.SCENE)
+
+
+@pytest.fixture(scope="session")
+def choose(pytestconfig: pytest.Config) -> Choose:
+    """``choose(30, 100)`` is the count of this run: the second one with ``--all``."""
+    has_all = pytestconfig.getoption("all", default=False)
+    return lambda ci, nightly: nightly if has_all else ci
 
 
 @pytest.fixture(scope="session")

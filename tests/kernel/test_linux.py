@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +22,10 @@ import lenslink
 from lenslink import Arrival, Departure, DeviceBusy, FrameStatus, NotFound
 from lenslink_hil.kernel import guest_boards
 
+Choose = Callable[[int, int], int]
 Shown = Callable[[lenslink.Frame], np.ndarray]
 
 PATIENCE_S = 20.0
-OPENINGS = 100
 NOBODY = 65534
 _GENERIC = Path("/sys/bus/usb-serial/drivers/generic")
 _USB = Path("/sys/bus/usb/drivers")
@@ -107,12 +108,13 @@ def test_the_serial_port_of_the_board_stays_with_the_kernel(
 
 
 @pytest.mark.timeout(180)
-def test_opened_and_closed_a_hundred_times(
-    url: str, shown: Shown, request: pytest.FixtureRequest
+def test_opened_and_closed_many_times(
+    url: str, shown: Shown, choose: Choose, request: pytest.FixtureRequest
 ) -> None:
+    openings = choose(30, 100)
     start = time.monotonic()
     descriptors, boots = set(), set()
-    for number in range(OPENINGS):
+    for number in range(openings):
         with lenslink.open(url, timeout=PATIENCE_S) as device:
             boots.add(device.session_info.boot_count)
             if number % 4 == 0:
@@ -125,8 +127,8 @@ def test_opened_and_closed_a_hundred_times(
         descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
     assert len(boots) == 1, "the board has restarted"
     assert len(descriptors) <= 2, "descriptors grow"
-    text = f"{(time.monotonic() - start) / OPENINGS * 1000:.0f} ms each"
-    request.node.user_properties.append((f"{OPENINGS} openings", text))
+    text = f"{(time.monotonic() - start) / openings * 1000:.0f} ms each"
+    request.node.user_properties.append((f"{openings} openings", text))
 
 
 def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None:
@@ -162,3 +164,23 @@ def test_the_command_line_reports_an_unplugged_board(
     [line] = error
     told = json.loads(line)
     assert (told["error"], told["message"]) == ("Disconnected", "the module was unplugged")
+
+
+FORGETFUL = """
+import sys, lenslink
+module = lenslink.open(sys.argv[1], timeout=60)
+frames = module.stream(timeout=60)
+print("frame", next(frames).number)
+"""
+
+
+def test_a_program_that_does_not_close_its_module_ends(url: str) -> None:
+    """Reads of libusb that are in flight then, or begin later, would crash the program."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, url],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "frame 0\n", "")

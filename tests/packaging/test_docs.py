@@ -158,6 +158,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+END = "--- the end of an example"
 # How many lines each Python example prints; a test file, or a script that prints nothing, has 0.
 PRINTED = {
     "README.md": [1],
@@ -172,14 +173,15 @@ PRINTED = {
 @pytest.mark.usefixtures("lens_url")
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_python_examples_run(name: str, tmp_path: Path) -> None:
-    printed = []
+    script = ["import lenslink"]
     for text in blocks(TEXT[name], "python"):
         # Other tests run examples at the same time, and a ring has one writer.
         example = text.replace('"cam"', f'"cam-{os.getpid()}"')
-        done = run([sys.executable, "-c", f"import lenslink\n{example}"], tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        printed.append(len(done.stdout.splitlines()))
-    assert printed == PRINTED[name]
+        # Names of an example are not known to the next one.
+        script += [f"exec({example!r}, {{'lenslink': lenslink}})", f"print({END!r})"]
+    done = run([sys.executable, "-c", "\n".join(script)], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [text.count("\n") for text in done.stdout.split(f"{END}\n")[:-1]] == PRINTED[name]
 
 
 def test_every_document_with_an_example_is_run() -> None:

@@ -1,16 +1,16 @@
 """The fuzzers of tests/fuzz: what they began with and found, and for some seconds on with atheris.
 
-2 s each here, 5 s in CI, 10 minutes with LENSLINK_NIGHTLY=1.
+2 s each, 10 minutes with LENSLINK_NIGHTLY=1.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 
 import pytest
+from helpers.nightly_scale import choose
 
 NAMES = (
     "host_framing",
@@ -21,8 +21,7 @@ NAMES = (
     "host_link",
     "module_link",
 )
-NIGHTLY = os.environ.get("LENSLINK_NIGHTLY") == "1"
-SECONDS = 600 if NIGHTLY else 5 if os.environ.get("CI") == "true" else 2
+SECONDS = choose(2, 600)
 
 
 @pytest.fixture

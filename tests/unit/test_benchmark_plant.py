@@ -45,6 +45,17 @@ def test_the_rates_are_those_of_the_frames(monkeypatch):
     assert shown[2:] == ("50.0 frames/s", "50% of a core", "5.0 frames/s", "2.00 s")
 
 
+@pytest.mark.parametrize("has_stills", [False, True])
+def test_the_cheap_scene_has_a_still_and_others_on_demand(monkeypatch, has_stills):
+    monkeypatch.setattr(plant_rate, "_time_frame", lambda *arguments: 0.1)
+    result = plant_rate.measure_all(("edges", "flat"), has_stills, lambda text: None)
+    edges, flat = (scene["still"] for scene in result["scenes"])
+    assert (edges["width"], edges["height"]) == (4096, 3072)
+    assert (flat is not None) is has_stills
+    stills = [row for row in plant_rate.format_rows(result) if row[1] == "still 4096 x 3072"]
+    assert [row[2] for row in stills] == ["10.0 frames/s"] * (1 + has_stills)
+
+
 def test_a_scene_that_does_not_exist_is_refused():
     with pytest.raises(UsageError, match="no such file"):
         plant_rate.measure_all(("nothing",), False, lambda text: None)

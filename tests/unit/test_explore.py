@@ -1,6 +1,6 @@
 """Both link machines together: all that can happen, and that bugs put in are found by it.
 
-With LENSLINK_NIGHTLY=1 within the full bounds, else within smaller ones.
+CI has two kinds of faults at a time. With LENSLINK_NIGHTLY=1 there are all at once.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from lenslink_protocol.messages import Heartbeat
 SINGLE = Bounds(losses=1, duplicates=0, swaps=0, restarts=0)
 
 SMALL = {
-    "two losses, a duplicate": Bounds(losses=2, duplicates=1, swaps=0, restarts=0),
-    "a loss, a duplicate, a swap": Bounds(losses=1, duplicates=1, swaps=1, restarts=0),
-    "a loss, a new session": Bounds(losses=1, duplicates=1, swaps=0, restarts=1),
+    "two losses": Bounds(losses=2, duplicates=0, swaps=0, restarts=0),
+    "a loss, a duplicate": Bounds(losses=1, duplicates=1, swaps=0, restarts=0),
+    "a loss, a swap": Bounds(losses=1, duplicates=0, swaps=1, restarts=0),
+    "a duplicate, a swap": Bounds(losses=0, duplicates=1, swaps=1, restarts=0),
+    "a loss, a new session": Bounds(losses=1, duplicates=0, swaps=0, restarts=1),
+    "a duplicate, a new session": Bounds(losses=0, duplicates=1, swaps=0, restarts=1),
     "a late copy, a new session": Bounds(losses=0, duplicates=0, swaps=0, late=1, restarts=1),
     "an early timer": Bounds(losses=1, duplicates=0, swaps=0, early=1, restarts=0),
     "two lanes": Bounds(losses=1, duplicates=0, swaps=0, restarts=0, lanes=2),
@@ -145,7 +148,7 @@ def the_host_does_not_check_the_nonce(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Receiver, "_is_fresh", trusting)
 
 
-@bug(Bounds(losses=1, duplicates=0, swaps=0, late=1, restarts=1), ".")
+@bug(Bounds(losses=0, duplicates=0, swaps=0, late=1, restarts=1), ".")
 def the_module_does_not_check_the_nonce(patch: pytest.MonkeyPatch) -> None:
     packet = module_link.Link._on_packet
 

@@ -18,7 +18,10 @@ from helpers.littlefs_board import LittleFsBoard, iterate_cuts
 from lenslink_hil.flash.board_layout import BUILD, MARKER, OWN, STUBS, Marker
 from lenslink_hil.flash.update import (
     apply_plan,
+    erase_files,
     hash_contents,
+    list_own_files,
+    plan_recovery,
     plan_update,
     read_state,
 )
@@ -44,7 +47,7 @@ def make_firmware(seed: int, unchanged: dict[str, bytes] | None = None) -> dict[
 
 
 def make_root(seed: int) -> dict[str, bytes]:
-    return {name: f"{name} {seed}".encode() * 40 for name in (OWN, *STUBS)}
+    return {name: f"lensboot {name} {seed}".encode() * 40 for name in (OWN, *STUBS)}
 
 
 OLD, OLD_ROOT = make_firmware(1), make_root(1)
@@ -188,3 +191,32 @@ def test_a_flipped_byte_anywhere_is_found(where, seed):
         assert not plan.is_empty, path
         apply_plan(plan, board)
         assert plan_update(read_state(board), OLD, OLD_ROOT).is_empty
+
+
+def recover(board: LittleFsBoard) -> None:
+    apply_plan(plan_recovery(read_state(board), NEW, NEW_ROOT), board)
+
+
+def erase(board: LittleFsBoard) -> None:
+    erase_files(list_own_files(board), board)
+
+
+@pytest.mark.timeout(1800 if NIGHTLY else 120)
+@pytest.mark.parametrize("way", [recover, erase])
+def test_a_cut_in_a_recovery_or_an_erasure_leaves_plain_micropython(way, seed, capsys):
+    """Or the firmware that was there, or the new one; the same command finishes afterwards."""
+    base = damage(make_board())
+    board = LittleFsBoard(base)
+    way(board)
+    cuts = list(iterate_cuts(base, board.flash.log))
+    chosen = cuts if NIGHTLY else random.Random(f"{seed} {way}").sample(cuts, SAMPLE)
+    for number, is_half, content in chosen:
+        board = LittleFsBoard(content)
+        kind = classify(board)
+        assert kind in ("damaged", "none", "new"), f"{kind} after operation {number} {is_half}"
+        way(board)
+        assert classify(board) == ("new" if way is recover else "none"), number
+        if way is erase:
+            assert not board.hash_files(["a", "b"]), number
+            assert not board.list_folder(""), number
+    say(capsys, f"{len(chosen)} cuts of {way.__name__} on littlefs (seed {seed})")

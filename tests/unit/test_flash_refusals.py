@@ -15,7 +15,7 @@ from helpers.scripts import write_script
 
 from lenslink.deadline import Deadline
 from lenslink.errors import NotFound, RigError, UsageError
-from lenslink_hil.benches.board_profile import load_board
+from lenslink_hil.benches.board_profile import list_boards, load_board
 from lenslink_hil.flash import interpreter
 from lenslink_hil.flash.board_identity import (
     ARCHITECTURES,
@@ -39,12 +39,20 @@ def make_mpy(architecture: str) -> int:
 IDENTITIES = {
     "pico": ("Raspberry Pi Pico with RP2040", make_mpy("armv6m")),
     "pico2": ("Raspberry Pi Pico2 with RP2350", make_mpy("armv7emsp")),
+    "esp32s2": ("Generic ESP32S2 module with ESP32S2", make_mpy("xtensawin")),
     "esp32s3": ("Generic ESP32S3 module with ESP32S3", make_mpy("xtensawin")),
     "esp32p4": ("Generic ESP32P4 module with ESP32P4", make_mpy("rv32imc")),
     "unix": ("linux [GCC 14.2.1] version", make_mpy("x64")),
 }
 FAMILIES = {"pico": 0xE48BFF56, "pico2": 0xE48BFF59}
-ESP_CHIPS = {"esp32s3": 9, "esp32p4": 18}
+ESP_CHIPS = {"esp32s2": 2, "esp32s3": 9, "esp32p4": 18}
+
+
+def test_each_board_that_firmware_is_for_is_here():
+    """6 boards x 6 images: 30 refusals, and 6 that go."""
+    real = [name for name in list_boards() if load_board(name).image]
+    assert sorted(IDENTITIES) == real
+    assert len(real) == 6
 
 
 def identity(board: str) -> Identity:
@@ -199,6 +207,6 @@ def test_a_program_that_fails_or_is_missing_is_named(tmp_path, monkeypatch):
 
 def test_a_uf2_file_has_what_was_put_into_it():
     content = b"\xff" * 4096 + b"x" * 300 + b"\xff" * 1000
-    blocks = split_pages(FAMILIES["pico"], 0x1000_0000, content, kept=512)
-    assert [block.address - 0x1000_0000 for block in blocks] == [0, 256, 4096, 4352]
+    blocks = split_pages(FAMILIES["pico"], 0x1000_0000, content)
+    assert [block.address - 0x1000_0000 for block in blocks] == [0, 4096, 4352]
     assert parse_uf2(build_uf2(blocks)) == blocks

@@ -26,6 +26,7 @@ from lenslink_isp.merge.bracket_merge import merge_bracket
 from lenslink_isp.merge.burst_merge import merge_burst
 from lenslink_isp.merge.hdr_preview import HdrPreview
 from lenslink_isp.merge.merge_frames import is_bracket, merge_frames
+from lenslink_isp.merge.pair_merge import merge_pair
 from lenslink_isp.merge.scene_light import SceneLight, measure_light
 
 SLOPE, OFFSET = 7e-5, 4e-8
@@ -317,6 +318,58 @@ def test_the_hdr_preview_shows_what_one_frame_cannot(rng):
     assert picture[10:50, 20:140].mean() > 30
     # Frames of another size start anew.
     assert preview.develop(expose(light[:120], 1, rng)).shape == (120, 320, 3)
+
+
+@pytest.mark.parametrize("exposures", [(1, 8), (8, 1)])
+@pytest.mark.parametrize("shift", [(0, 0), (8, -4)])
+def test_a_pair_has_the_light_of_the_longer_frame_and_the_range_of_the_shorter(
+    rng, exposures, shift
+):
+    texture = make_texture((224, 288), 5) ** 4
+    right, down = shift
+    light, other = texture[16:208, 16:272], texture[16 - down :, 16 - right :][:192, :256]
+    frames = expose(light, exposures[0], rng), expose(other, exposures[1], rng)
+    reference, moved = (
+        measure_light(raw, exposure) for raw, exposure in zip(frames, exposures, strict=True)
+    )
+    merge_pair(reference, moved)
+    error = (reference.light - light)[16:-16, 16:-16]
+    inside = light[16:-16, 16:-16]
+    dark, bright = inside < 0.08, inside > 0.2
+    # What the longer frame knows, it says: an eighth of the slope of the shorter one.
+    longer = np.sqrt(SLOPE * inside / 8 + (OFFSET + 1 / 6 / (WHITE - BLACK) ** 2) / 64)
+    shorter = np.sqrt(SLOPE * inside + OFFSET)
+    for where, sigma in ((dark, longer), (bright, shorter)):
+        # A cell that is held for a moving one has the reference's light. There are few.
+        found = (error / sigma)[where]
+        assert np.median(np.abs(found)) < 1.1 * 0.674
+        assert (np.abs(found) > 5).mean() < 0.01
+
+
+def test_a_pair_shows_a_moving_thing_once(rng):
+    here, there = (make_texture((128, 192), 6) / 10 for _ in range(2))
+    here[40:80, 40:80] = 0.09
+    there[40:80, 100:140] = 0.09
+    reference, other = (
+        measure_light(expose(here, 1, rng), 1),
+        measure_light(expose(there, 8, rng), 8),
+    )
+    before = reference.light.copy()
+    merge_pair(reference, other)
+    # Where the thing was or will be, the reference stays as it is.
+    for columns in (slice(44, 76), slice(104, 136)):
+        assert np.array_equal(reference.light[44:76, columns], before[44:76, columns])
+    assert (
+        np.abs(reference.light - here)[:, 160:].mean() < np.abs(before - here)[:, 160:].mean() / 2
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (6, 10), (34, 66), (130, 190)])
+def test_pairs_of_any_size_are_merged(rng, shape):
+    light = make_texture(shape, 7) / 10
+    reference, other = (measure_light(expose(light, each, rng), each) for each in (1, 4))
+    merge_pair(reference, other)
+    assert np.abs(reference.light - light).max() < 0.05
 
 
 def test_the_brightness_of_the_hdr_preview_is_steady(rng):

@@ -71,6 +71,17 @@ def test_exposure_settles_within_a_few_frames(name, start_ev, frames):
     assert auto.state is ExposureState.CONVERGED
 
 
+@pytest.mark.parametrize("clipped", [0.03, 0.1, 0.2])
+def test_clipped_light_is_estimated_from_the_end_of_the_histogram(clipped):
+    """Light that is distributed exponentially is measured right although a part is clipped."""
+    scale = -1 / math.log(clipped)
+    light = np.random.default_rng(SEED).exponential(scale, (256, 256, 1)).repeat(3, axis=2)
+    auto = AutoExposure(ExposureLimits(longest_us=2_000_000))
+    exposure, gain = auto.update(measure(expose(light, 1.0)), 10_000, 1000)
+    found = math.log2(exposure * gain / RIGHT)
+    assert abs(found - math.log2(MID_GREY / scale)) < 0.15
+
+
 def test_a_settled_exposure_does_not_flicker():
     auto = AutoExposure(ExposureLimits())
     light = load_clean("coffee.png")[:128, :128]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_load_that_grows_during_the_run(anew, monkeypatch, given, now):
     monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 0.0, 0.0))
     assert slowdown.current_slowdown() == now
     assert anew() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("given", "workers", "stretched"),
+    [(None, 0, 3.0), (None, 2, 3.0), (None, 4, 6.0), (None, 20, 20.0), ("2", 4, 2.0)],
+)
+def test_workers_that_share_a_core(anew, monkeypatch, given, workers, stretched):
+    if given:
+        monkeypatch.setenv(slowdown.VARIABLE, given)
+    monkeypatch.setattr(slowdown, "slowdown", cache(anew))
+    monkeypatch.setattr(slowdown, "measure_loop", lambda: 3.0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.0, 0.0))
+    assert slowdown.share_cores(workers) == stretched
+    # Workers inherit it.
+    assert float(os.environ[slowdown.VARIABLE]) == stretched
 
 
 def test_a_slowdown_that_is_no_number_is_refused(anew, monkeypatch):

@@ -1,8 +1,7 @@
-"""Test the USB driver's errors with a fake pyusb device that fails on demand."""
+"""Test the USB driver's errors with a fake device that fails on demand."""
 
 from __future__ import annotations
 
-import array
 import errno
 import gc
 import os
@@ -32,7 +31,9 @@ from lenslink.errors import (
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
 from lenslink.transports.usb import UsbModule, UsbOpener, choose_module, open_module
-from lenslink.transports.usb_lanes import READ_BYTES, UsbTransport
+from lenslink.transports.usb_handle import ReadEnd
+from lenslink.transports.usb_lanes import UsbTransport
+from lenslink.transports.usb_reads import READ_BYTES, READS
 from lenslink.url import parse_url
 
 OUT, IN = 0x03, 0x83
@@ -49,10 +50,10 @@ class Interface(list[Any]):
 
 
 class FakeDevice:
-    """A fake pyusb device.
+    """A fake of pyusb's device, of its backend, and of the open handle.
 
-    ``answers`` holds the results of reads by address: bytes, or an errno. Without one, a read times
-    out.
+    ``answers`` holds the results of reads by address: bytes, or an errno. Without one, a read
+    waits.
     """
 
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
@@ -70,51 +71,69 @@ class FakeDevice:
         self.takes: int | None = None
         self.opening_error: int | None = None
         self.calls: list[tuple[Any, ...]] = []
-        self.disposed = False
-        self.limits: list[int] = []
+        self.is_disposed = False
+        self.is_closed = False
         self.interrupts = False
-        """A read that has an answer interrupts the main thread before it returns."""
+        """A read that has an answer interrupts the main thread before it ends."""
+        self.reads: dict[int, list[FakeRead]] = {}
+        self.backend = self
         self._ctx = self
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
 
-    # What usb.util calls.
-    def managed_claim_interface(self, device: object, number: int) -> None:
+    # What pyusb's backend has.
+    def open_handle(self, device: object) -> FakeDevice:
+        assert device is self
+        return self
+
+    def dispose(self, device: object) -> None:
+        self.is_disposed = True
+
+    # What the open handle has.
+    def claim(self, number: int) -> None:
         self.calls.append(("claim", number))
         if self.opening_error is not None:
             raise usb.core.USBError("opening", -1, self.opening_error)
 
-    def dispose(self, device: object) -> None:
-        self.disposed = True
+    def close(self) -> None:
+        assert not any(self.reads.values()), "closed below reads in flight"
+        self.is_closed = True
 
-    def get_active_configuration(self) -> None:
-        pass
-
-    def ctrl_transfer(self, *request: int) -> None:
-        self.calls.append(request)
+    def halt(self, address: int) -> None:
+        self.calls.append(("halt", address))
 
     def clear_halt(self, address: int) -> None:
         self.calls.append(("clear", address))
 
+    def make_read(self, address: int, size: int, on_end: ReadEnd) -> FakeRead:
+        return FakeRead(self, address, size, on_end)
+
+    def submit(self, read: FakeRead) -> None:
+        with self._lock:
+            self.reads.setdefault(read.address, []).append(read)
+        self.deliver(read.address)
+
+    def cancel(self, read: FakeRead) -> None:
+        with self._lock:
+            if read in self.reads.get(read.address, []):
+                self.reads[read.address].remove(read)
+                read.end(b"", errno.ECANCELED)
+
     def answer(self, *answers: bytes | int, address: int = IN) -> None:
         with self._lock:
             self.answers.setdefault(address, []).extend(answers)
-            self._lock.notify_all()
+        self.deliver(address)
 
-    def read(self, address: int, buffer: array.array[int], limit: int) -> int:
-        assert limit > 0, "0 waits for ever"
-        self.limits.append(limit)
+    def deliver(self, address: int) -> None:
         with self._lock:
-            if not self._lock.wait_for(lambda: self.answers.get(address), limit / 1000):
-                raise usb.core.USBTimeoutError("timeout", -7, errno.ETIMEDOUT)
-            answer = self.answers[address].pop(0)
-        if self.interrupts:
-            self.interrupts = False
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)  # The main thread raises within this time.
-        if isinstance(answer, int):
-            raise usb.core.USBError("failed", -1, answer)
-        memoryview(buffer)[: len(answer)] = answer
-        return len(answer)
+            answers, reads = self.answers.get(address, []), self.reads.get(address, [])
+            while answers and reads:
+                answer, read = answers.pop(0), reads.pop(0)
+                if self.interrupts:
+                    self.interrupts = False
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(0.01)  # The main thread raises within this time.
+                is_error = isinstance(answer, int)
+                read.end(b"" if is_error else bytes(answer), int(answer) if is_error else 0)
 
     def write(self, address: int, data: bytes, limit: int) -> int:
         assert address == OUT and limit > 0
@@ -128,6 +147,24 @@ class FakeDevice:
         return len(data)
 
 
+class FakeRead:
+    def __init__(self, device: FakeDevice, address: int, size: int, on_end: ReadEnd) -> None:
+        self.address = address
+        self.buffer = memoryview(bytearray(size))
+        self._device = device
+        self._on_end = on_end
+
+    def submit(self) -> None:
+        self._device.submit(self)
+
+    def cancel(self) -> None:
+        self._device.cancel(self)
+
+    def end(self, data: bytes, code: int) -> None:
+        self.buffer[: len(data)] = data
+        self._on_end(len(data), code)
+
+
 _opened: list[UsbTransport] = []
 
 
@@ -139,19 +176,29 @@ def close_transports() -> Iterator[None]:
 
 
 def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
-    link = UsbTransport(device, endpoint(OUT), [IN + number for number in range(lanes)])
+    link = UsbTransport(device, OUT, 64, [IN + number for number in range(lanes)])
     _opened.append(link)
     return link
 
 
 def test_the_speed_that_was_negotiated_bounds_the_rate() -> None:
-    device = FakeDevice()
-    assert transport(device).line == Line("full", 1_216_000)
-    device.speed = 3
-    assert transport(device).line == Line("high", 53_248_000)
-    # As where the system does not say.
-    device.speed = None
-    assert transport(device).line == Line()
+    lines = {
+        2: Line("full", 1_216_000),
+        3: Line("high", 53_248_000),
+        # As where the system does not say.
+        None: Line(),
+    }
+    for speed, line in lines.items():
+        device = FakeDevice()
+        device.speed = speed
+        assert transport(device).line == line
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def memory(*sizes: int) -> list[memoryview]:
@@ -171,15 +218,15 @@ def test_one_read_is_delivered_in_slices() -> None:
     assert READ_BYTES % 512 == 0
 
 
-def test_no_read_is_under_way_while_bytes_are_not_taken() -> None:
+def test_a_lane_holds_no_more_bytes_than_its_reads() -> None:
     device = FakeDevice()
-    device.answer(b"ab", b"c")
     link = transport(device)
-    assert link.receive_into(memory(1), PATIENCE_S) == 1
-    time.sleep(0.2)
-    assert len(device.answers[IN]) == 1
-    assert link.receive_into(memory(1), PATIENCE_S) == 1
-    assert link.receive_into(memory(1), PATIENCE_S) == 1
+    device.answer(*[b"ab"] * (READS + 2))
+    assert link.ready(PATIENCE_S) == [0]
+    wait_until(lambda: len(device.answers[IN]) == 2)
+    assert not device.reads[IN]
+    for _ in range(READS + 2):
+        assert link.receive_into(memory(2), PATIENCE_S) == 2
 
 
 @pytest.fixture
@@ -200,40 +247,41 @@ def test_an_interrupt_when_a_read_ends_loses_no_bytes(lanes: int) -> None:
         device.answer(b"abc", b"de")
         link.receive_into(memory(8), PATIENCE_S)
         time.sleep(PATIENCE_S)
+    device.answer()
     view = memory(8)
     assert link.receive_into(view, PATIENCE_S) == 3 and bytes(view[0][:3]) == b"abc"
     assert link.receive_into(view, PATIENCE_S) == 2 and bytes(view[0][:2]) == b"de"
 
 
-def test_the_readers_of_a_transport_that_nobody_has_end() -> None:
-    """An interrupt may come when a transport has been made and before its caller has it."""
-    UsbTransport(FakeDevice(), endpoint(OUT), [IN, IN + 1])
-    gc.collect()
-    end = time.monotonic() + PATIENCE_S
-    while any(each.name.startswith("usb lane") for each in threading.enumerate()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def test_a_lane_is_read_on_although_its_reader_was_not_woken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An interrupt may come between the change of a reader's state and the wake-up."""
+def test_a_read_that_an_interrupted_call_has_emptied_is_submitted_again() -> None:
+    """An interrupt may come when the bytes are taken and the read is not returned."""
     device = FakeDevice()
-    device.answer(b"abc", b"de")
     link = transport(device)
-    monkeypatch.setattr(link._readers[0]._resumption, "notify", lambda: None)
-    view = memory(8)
-    assert link.receive_into(view, PATIENCE_S) == 3
-    assert link.receive_into(view, PATIENCE_S) == 2
+    device.answer(*[b"a"] * READS)
+    wait_until(lambda: not device.answers[IN])
+    for read in link._lanes[0]._reads:
+        read.taken = read.length
+    assert link.receive_into(memory(1), 0) == 0
+    device.answer(*[b"b"] * READS)
+    for _ in range(READS):
+        assert link.receive_into(memory(1), PATIENCE_S) == 1
+
+
+def test_a_transport_that_nobody_has_closes_its_device() -> None:
+    """An interrupt may come when a transport has been made and before its caller has it."""
+    device = FakeDevice()
+    UsbTransport(device, OUT, 64, [IN, IN + 1])
+    gc.collect()
+    wait_until(lambda: device.is_closed)
+    wait_until(lambda: not any(each.name == "usb reads" for each in threading.enumerate()))
 
 
 def test_silence_is_no_error() -> None:
-    device = FakeDevice()
+    link = transport(FakeDevice())
     began = time.monotonic()
-    assert transport(device).receive_into(memory(8), 0.03) == 0
+    assert link.receive_into(memory(8), 0.03) == 0
     assert 0.02 < time.monotonic() - began < PATIENCE_S
-    assert transport(device).receive_into(memory(8), 0) == 0
+    assert link.receive_into(memory(8), 0) == 0
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -250,7 +298,7 @@ def test_a_failed_read_disconnects(code: int, lanes: int) -> None:
     with pytest.raises(Disconnected):
         link.send(b"x", Deadline(1))
     link.close()
-    assert device.disposed
+    assert device.is_closed
 
 
 def test_a_halted_endpoint_is_cleared_and_read_on() -> None:
@@ -263,7 +311,7 @@ def test_a_halted_endpoint_is_cleared_and_read_on() -> None:
 
 def test_an_endpoint_that_stays_halted_disconnects() -> None:
     device = FakeDevice()
-    device.answer(*[errno.EPIPE] * 9)
+    device.answer(*[errno.EPIPE] * 9 * READS)
     link = transport(device)
     with pytest.raises(Disconnected):
         for _ in range(9):
@@ -289,7 +337,7 @@ def test_lanes_are_received_separately() -> None:
         assert link.receive_lane_into(1, memory(8)) == 0
     finally:
         link.close()
-    assert not [each for each in threading.enumerate() if each.name.startswith("usb lane")]
+    assert not [each for each in threading.enumerate() if each.name == "usb reads"]
 
 
 def test_the_end_of_a_lane_is_reported_once_and_its_endpoint_halted() -> None:
@@ -299,7 +347,7 @@ def test_the_end_of_a_lane_is_reported_once_and_its_endpoint_halted() -> None:
         device.answer(errno.EOVERFLOW, address=IN + 1)
         assert link.ready(5) == [1]
         assert link.receive_lane_into(1, memory(8)) is None
-        assert (0x02, 3, 0, IN + 1) in device.calls
+        assert ("halt", IN + 1) in device.calls
         assert link.ready(0.01) == [] and link.receive_lane_into(1, memory(8)) == 0
         device.answer(b"lane 0 goes on")
         assert link.receive_into(memory(20), 5) == 14
@@ -339,7 +387,7 @@ def found(device: FakeDevice, *addresses: int) -> UsbModule:
 def test_every_endpoint_is_cleared_and_none_is_halted() -> None:
     device = FakeDevice()
     open_module(found(device), "usb:", 1).close()
-    assert not [each for each in threading.enumerate() if each.name.startswith("usb lane")]
+    assert not [each for each in threading.enumerate() if each.name == "usb reads"]
     assert device.calls == [
         ("claim", 2), ("clear", OUT), ("clear", IN)
     ]  # fmt: skip
@@ -364,7 +412,7 @@ def test_errors_while_opening(code: int, kind: type[LensLinkError], words: str) 
     device.opening_error = code
     with pytest.raises(kind, match=words) as caught:
         open_module(found(device), "usb:")
-    assert device.disposed and "\n" not in str(caught.value)
+    assert device.is_closed and "\n" not in str(caught.value)
 
 
 def test_another_major_version_is_refused() -> None:
@@ -437,7 +485,7 @@ def test_modules_with_one_serial_number_are_told_apart_by_their_bus_paths(
     assert [device.url for device in listed] == ["usb:1-2", "usb:1-3", "usb:S2"]
     with pytest.raises(Ambiguous, match=r"2 modules on USB; name one: usb:1-2, usb:1-3$"):
         choose_module(None, "S1", "usb:S1")
-    assert first.disposed and second.disposed
+    assert first.is_disposed and second.is_disposed
     assert choose_module(None, "1-3", "usb:1-3").device is second
 
 

@@ -48,6 +48,7 @@ from lenslink_isp.viewfinder.viewer_messages import (
     Drawn,
     PressShutter,
     SetAutomatic,
+    SetHdr,
     SetValue,
     Tap,
     read_message,
@@ -75,7 +76,8 @@ def make_statistics(light: float) -> Statistics:
 
 def make_picture(number: int) -> Picture:
     return Picture(
-        FRAME._replace(number=number), 1, True, time.monotonic_ns(), make_statistics(0.18),
+        FRAME._replace(number=number), 1, True, time.monotonic_ns(),
+        FRAME._replace(number=number), make_statistics(0.18),
         5500.0, 1, 8, 6, b"JPEG", ((1,), (2,), (3,)), b"ZEBRA", b"",
     )  # fmt: skip
 
@@ -193,6 +195,7 @@ def test_messages_of_the_page_are_read() -> None:
     assert read_message('{"op":"auto","name":"gain_milli"}') == SetAutomatic("gain_milli")
     assert read_message('{"op":"tap","x":0,"y":1}') == Tap(0.0, 1.0)
     zebra = read_message('{"op":"overlays","names":["zebra"]}')
+    assert read_message('{"op":"hdr","is_on":true}') == SetHdr(is_on=True)
     assert zebra == ChooseOverlays(frozenset({"zebra"}))
 
 
@@ -207,7 +210,7 @@ def test_messages_of_the_page_are_read() -> None:
         '{"op":"set","name":"gain_milli","value":null}',
         '{"op":"auto","name":"focus_mdpt"}', '{"op":"drawn","serial":-1}',
         '{"op":"overlays","names":"zebra"}', '{"op":"overlays","names":[{}]}',
-        '{"op":"compensate","ev":1e99}', "[" * 900,
+        '{"op":"hdr","is_on":1}', '{"op":"compensate","ev":1e99}', "[" * 900,
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Ports of an ESP32-S3 or ESP32-P4. Compiled for them, but never run on one."""
+"""Ports of an ESP32-S2, ESP32-S3 or ESP32-P4. Compiled for them, but never run on one."""
 
 import esp32
 import machine

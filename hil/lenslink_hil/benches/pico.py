@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from lenslink.authentication import read_key_file
@@ -75,6 +76,9 @@ class PicoModule:
         start_us: where the emulated clock starts.
         more: options of :func:`~lenslink_hil.flash.board_files.board_files`.
         listener: where USB/IP clients connect; by default a socket of this process.
+        is_plain: the board has MicroPython only.
+        serial_port: a socket for the board's serial port (see :class:`.PicoBoard`).
+        chip: the file that keeps the content of the flash chip (see :class:`.PicoBoard`).
     """
 
     def __init__(
@@ -87,6 +91,9 @@ class PicoModule:
         start_us: int = 0,
         more: Mapping[str, Any] | None = None,
         listener: socket.socket | None = None,
+        is_plain: bool = False,
+        serial_port: socket.socket | None = None,
+        chip: Path | None = None,
     ) -> None:
         from ..flash.board_files import board_files
 
@@ -120,13 +127,15 @@ class PicoModule:
             if "key" in options:
                 board_options["key"] = read_key_file(options["key"])
             self.board = PicoBoard(
-                board_files(_BOARD, board_options),
+                {} if is_plain else board_files(_BOARD, board_options),
                 wiring=make_wiring(load_board(_BOARD).pins),
                 pins=pins,
                 bus=bus,
                 seed=seed + 1,
                 start_us=start_us,
                 listener=listener,
+                serial_port=serial_port,
+                chip=chip,
             )
             self._stack.callback(self.board.close)
             self.board.plug(deadline)
@@ -201,9 +210,9 @@ class PicoTransport(UsbTransport):
 
     private = True
 
-    def __init__(self, module: PicoModule, device: Any, out: Any, ins: list[int]) -> None:
+    def __init__(self, module: PicoModule, *opened: Any) -> None:
         self.module = module
-        super().__init__(device, out, ins)
+        super().__init__(*opened)
         self.line = replace(self.line, bus=module.bus, image_sha256=module.board.image.sha256)
 
     def now(self) -> float:

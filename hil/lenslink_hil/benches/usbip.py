@@ -37,12 +37,12 @@ class BoardTransport(UsbTransport):
 
     private = True
 
-    def __init__(self, board: VirtualBoard, device: Any, out: Any, ins: list[int]) -> None:
+    def __init__(self, board: VirtualBoard, *opened: Any) -> None:
         self.board = board
         assert board.module is not None
         self.module = board.module
         self.note = board.module.note
-        super().__init__(device, out, ins)
+        super().__init__(*opened)
 
     def close(self) -> None:
         super().close()

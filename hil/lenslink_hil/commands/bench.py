@@ -272,7 +272,7 @@ def link(
     help="Measure this scene behind the lens; may be repeated.  [default: edges, planes, depth]",
 )
 @click.option(
-    "--stills", is_flag=True, help="Measure stills of 12 megapixels too, for a minute a scene."
+    "--stills", is_flag=True, help="Measure stills of the other scenes too, for a minute a scene."
 )
 @_JSON_OPTION
 @common_options
@@ -281,7 +281,8 @@ def plant(common: CommonOptions, *, scenes: tuple[str, ...], stills: bool, as_js
     """Measure how many frames a second the simulated camera computes, on one core.
 
     Rates are frames for each second of CPU time. At rest only the noise of a frame is new. While
-    the lens moves, the picture is drawn anew. The first frame of a scene also paints it.
+    the lens moves, the picture is drawn anew. The first frame of a scene also paints it. A still
+    has 12 megapixels. By default the scene edges alone has one.
 
     \b
     Examples:

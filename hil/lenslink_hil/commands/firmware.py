@@ -10,6 +10,7 @@ import click
 
 from lenslink.cli.options import CommonOptions, OutputFile, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json, emit_table
+from lenslink.errors import UsageError
 
 from .flash_options import board_argument, choose_port, make_deadline, port_option, set_option
 
@@ -32,6 +33,15 @@ def firmware() -> None:
 @click.option("-o", "--output", type=OutputFile(), metavar="FILE", required=True, help="The file.")
 @set_option
 @click.option(
+    "--micropython",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.uf2",
+    help="Make a UF2 file of this MicroPython and the firmware instead, for a new board.",
+)
+@click.option(
+    "--serial", metavar="TEXT", help="Serial number in the UF2 file.  [default: the chip's]"
+)
+@click.option(
     "--build-number",
     type=click.IntRange(min=0),
     metavar="N",
@@ -48,6 +58,8 @@ def build(
     board: str,
     output: Path,
     settings: tuple[str, ...],
+    micropython: Path | None,
+    serial: str | None,
     build_number: int | None,
     force: bool,
     as_json: bool,
@@ -57,23 +69,39 @@ def build(
     A bundle is a zip file: a manifest with the SHA-256 of each file, the commit, the version of the
     .mpy files, the processor and the options; and the files. The same sources give the same bytes.
 
+    With --micropython the file is a UF2 file, which a board takes on the drive of its boot loader.
+    It has MicroPython and a file system with the firmware. What was on the board is lost.
+
     \b
     Examples:
       lenslink firmware build pico -o pico.zip
       lenslink firmware build esp32s3 --set transport=cdc -o s3.zip
+      lenslink firmware build pico --micropython RPI_PICO.uf2 -o pico.uf2
     """
     from lenslink.image_files.atomic_file import check_target, publish
 
+    from ..benches.board_profile import load_board
     from ..flash.bundle import build_bundle, encode_bundle
+    from ..flash.interpreter import check_image, read_image
     from ..flash.option_values import parse_options
+    from ..flash.uf2_image import build_uf2_image, check_has_uf2
 
     options = parse_options(settings)
     check_target(output, force)
+    image = None
+    if micropython is not None:
+        profile = check_has_uf2(load_board(board))
+        image = read_image(micropython)
+        check_image(micropython, image, profile)
+    elif serial is not None:
+        raise UsageError("a bundle has no serial number: 'lenslink flash --serial' gives one")
     screen = Screen(common)
     with screen.show_progress() as progress:
         progress.show(f"firmware: compiling for {board} ...")
         bundle = build_bundle(board, options, build_number)
-    data = encode_bundle(bundle)
+        data = (
+            encode_bundle(bundle) if image is None else build_uf2_image(bundle, image, serial or "")
+        )
     with publish(output, force) as file:
         file.write(data)
     digest = hashlib.sha256(data).hexdigest()

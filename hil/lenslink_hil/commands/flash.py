@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lenslink.cli.options import CommonOptions, common_options, pass_common
-from lenslink.cli.screen import Progress, Screen, emit_json
-from lenslink.errors import UsageError
+from lenslink.cli.screen import Progress, Screen, emit_json, print_line
+from lenslink.errors import LensLinkError, UsageError
 
 from .flash_options import board_argument, choose_port, make_deadline, port_option, set_option
+
+if TYPE_CHECKING:
+    from ..flash.flash_job import FlashRequest
+
+_POLL_S = 0.2
 
 
 @click.command()
@@ -40,6 +47,14 @@ from .flash_options import board_argument, choose_port, make_deadline, port_opti
 @set_option
 @click.option("--serial", metavar="TEXT", help="Serial number.  [default: the board keeps its own]")
 @click.option("--url", metavar="URL", help="Where the module can be opened after its restart.")
+@click.option(
+    "--recover",
+    is_flag=True,
+    help="For a board that does not start its firmware: wait for it, and install anew.",
+)
+@click.option("--erase", is_flag=True, help="Remove everything of LensLink from the board.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before --erase.")
+@click.option("--watch", is_flag=True, help="Flash again whenever a source changes, until Ctrl-C.")
 @click.option("-f", "--force", is_flag=True, help="Install an older build than the board has.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -57,6 +72,10 @@ def flash(
     settings: tuple[str, ...],
     serial: str | None,
     url: str | None,
+    recover: bool,
+    erase: bool,
+    yes: bool,
+    watch: bool,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -71,6 +90,10 @@ def flash(
     refused before anything is written. Afterwards the command opens a session, which confirms the
     firmware.
 
+    --recover is for a board whose slots both fail. The board is plain MicroPython from the first
+    step on, until all of the new firmware has arrived. --erase leaves plain MicroPython; it removes
+    the module's key and serial number too.
+
     --micropython puts an image of MicroPython on the board, and ends there: the board needs a
     moment to show its serial port.
 
@@ -79,33 +102,93 @@ def flash(
       lenslink flash pico
       lenslink flash pico --port /dev/ttyACM0 --set lanes=2
       lenslink flash pico --bundle pico.zip --dry-run --json
+      lenslink flash pico --watch
+      lenslink flash pico --recover --port /dev/ttyACM0
+      lenslink flash pico --erase --yes
       lenslink flash pico --micropython RPI_PICO.uf2 --drive /media/RPI-RP2
       lenslink flash esp32s3 --micropython ESP32_GENERIC_S3.bin --port /dev/ttyACM0
     """
     from ..flash.bundle import read_bundle
     from ..flash.flash_job import FlashRequest, flash_board
     from ..flash.option_values import parse_options
+    from ..flash.source_watch import SourceWatch
 
     screen = Screen(common)
     if micropython is not None:
+        if recover or erase or watch:
+            raise UsageError("--micropython puts MicroPython on a board, and does nothing else")
         _put_micropython(common, board, micropython, drive, port, dry_run=dry_run, as_json=as_json)
         return
     if drive is not None:
         raise UsageError("--drive needs --micropython FILE.uf2, the image to copy")
+    if watch and (bundle_path is not None or dry_run or erase):
+        raise UsageError("--watch builds from the sources: without --bundle, --dry-run and --erase")
     options = parse_options(settings)
     if bundle_path is not None and options:
         raise UsageError("--bundle and --set contradict each other: a bundle has its own options")
     bundle = read_bundle(bundle_path) if bundle_path is not None else None
     request = FlashRequest(
-        board, choose_port(port), options, serial, bundle, force=force, dry_run=dry_run, url=url
+        board,
+        choose_port(port),
+        options,
+        serial,
+        bundle,
+        force=force,
+        recover=recover,
+        dry_run=dry_run,
+        url=url,
     )
-    deadline = make_deadline(common, f"flashing {request.port}")
-    with screen.show_progress() as progress:
-        result = flash_board(request, deadline, _make_reporter(progress))
+    if erase:
+        _erase(common, request, yes=yes, as_json=as_json)
+        return
+
+    def run() -> None:
+        deadline = make_deadline(common, f"flashing {request.port}")
+        with screen.show_progress() as progress:
+            result = flash_board(request, deadline, _make_reporter(progress))
+        if as_json:
+            emit_json(result)
+        else:
+            _print_result(result, screen)
+
+    sources = SourceWatch()
+    run()
+    if watch:
+        screen.say("lenslink: waiting for changed sources; Ctrl-C ends it")
+    while watch:
+        time.sleep(_POLL_S)
+        if sources.has_changed():
+            try:
+                run()
+            except LensLinkError as error:
+                print_line(f"lenslink: {error}")
+
+
+def _erase(common: CommonOptions, request: FlashRequest, *, yes: bool, as_json: bool) -> None:
+    """Ask, and remove everything of ours from the board."""
+    from ..flash.flash_job import erase_board
+
+    if not (yes or request.dry_run):
+        if not sys.stdin.isatty():
+            raise UsageError("--erase asks before it removes everything: --yes answers")
+        question = f"Remove the firmware, serial number and key from the board on {request.port}?"
+        try:
+            is_wanted = click.confirm(question, err=True)
+        except click.Abort:  # Ctrl-C, or the end of the input
+            raise KeyboardInterrupt from None
+        if not is_wanted:
+            raise UsageError("nothing was removed")
+    deadline = make_deadline(common, f"erasing {request.port}")
+    with Screen(common).show_progress() as progress:
+        result = erase_board(request, deadline, _make_reporter(progress))
     if as_json:
         emit_json(result)
-    else:
-        _print_result(result, screen)
+        return
+    if request.dry_run:
+        for path in result["removed"]:
+            click.echo(f"would remove {path}")
+    verb = "would remove" if request.dry_run else "removed"
+    click.echo(f"{request.board}: {verb} {len(result['removed'])} files")
 
 
 def _put_micropython(

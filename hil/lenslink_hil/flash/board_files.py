@@ -25,7 +25,7 @@ from ..plant.factory_calibration import measure_blur
 from ..plant.modes import complete_frame_size, make_sized_modes
 from ..plant.optics import Optics
 from ..plant.sensor_model import make_module_sensor
-from .board_layout import CONFIGURATION, FIRST_SLOT, MARKER, OWN, encode_marker
+from .board_layout import CONFIGURATION, FIRST_SLOT, KEY_FILE, MARKER, OWN, encode_marker
 from .board_options import check_limits, check_options
 
 _COMPILE_S: Final = 60.0
@@ -44,7 +44,6 @@ _ARCH_MODULES: Final = {
 _STUBS: Final = FIRMWARE / "flash"
 _BUILD_ID: Final = "lensfw/build_id.mpy"
 _ID_CHARS: Final = 12
-KEY_FILE: Final = "lenslink.key"
 CALIBRATIONS: Final = "lensfw.cal"
 """The file in a slot that ``lensfw/ports/pins.py`` reads calibrations from."""
 

@@ -6,6 +6,7 @@ Everything here is decided before a byte is written.
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,7 +87,19 @@ def check_fits(identity: Identity, bundle: Bundle) -> None:
         UsageError: The board is another one or unknown, or its MicroPython cannot load the files.
     """
     check_is_board(identity, bundle.board)
-    needed = bundle.manifest["mpy"]
+    check_loads(identity, bundle.manifest["mpy"])
+
+
+def check_loads(identity: Identity, needed: Mapping[str, int]) -> None:
+    """Check that the board's MicroPython can load the files of a firmware.
+
+    Args:
+        identity: what the board says.
+        needed: ``version``, ``sub_version`` and ``architecture``, as in a bundle's manifest.
+
+    Raises:
+        UsageError: It cannot.
+    """
     version, sub_version = identity.mpy_version
     if version != needed["version"] or (
         needed["architecture"] and sub_version != needed["sub_version"]

@@ -17,6 +17,8 @@ configuration was made from. Only the first two are read by the board."""
 CONFIGURATION: Final = "config.json"
 """The configuration of a firmware, in its slot: a firmware never meets that of another one."""
 MARKER: Final = "lensboot.json"
+KEY_FILE: Final = "lenslink.key"
+"""The key of the module. Flashing leaves it alone."""
 STUBS: Final = ("lensboot.mpy", "main.py", "boot.py")
 """The files that choose a slot. boot.py comes last, because it runs first."""
 BUILD: Final = "build.json"

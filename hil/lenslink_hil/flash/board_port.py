@@ -82,6 +82,27 @@ def w(p, deep):
         elif deep: w(q, deep)
 w("", False)
 """
+# A piece of a file in each line: a board with firmware has no room for more in one piece.
+_READ: Final = """
+try:
+    with open(%r, "rb") as f:
+        for _ in range(128):
+            b = f.read(512)
+            if not b: break
+            print(repr(b))
+except OSError:
+    print("None")
+"""
+_REMOVE_FOLDERS: Final = """
+import os
+def r(p):
+    try:
+        for x in list(os.ilistdir(p)):
+            if x[1] == 0x4000: r(p + "/" + x[0])
+        os.rmdir(p)
+    except OSError:
+        pass
+"""
 
 
 def check_extra() -> None:
@@ -190,9 +211,9 @@ class BoardPort(ClosesOnExit):
 
     def read_file(self, path: str) -> bytes | None:
         """Return the content of a file; None if there is no such file."""
-        script = f"try:\n f = open({'/' + path!r}, 'rb')\n print(repr(f.read({_MAX_READ})))\n"
-        content = self._evaluate(self.run_script(f"{script}except OSError:\n print('None')\n"))
-        return content if isinstance(content, bytes) else None
+        lines = self.run_script(_READ % ("/" + path)).splitlines()
+        pieces = [self._evaluate(line) for line in lines]
+        return b"".join(pieces) if all(isinstance(each, bytes) for each in pieces) else None
 
     def write_file(self, path: str, content: bytes) -> None:
         """Write a file, and the folders above it."""
@@ -212,6 +233,12 @@ class BoardPort(ClosesOnExit):
     def remove_file(self, path: str) -> None:
         """Remove a file."""
         self.run_script(f"import os\nos.remove({'/' + path!r})")
+
+    def remove_folders(self, paths: Iterable[str]) -> None:
+        """Remove empty folders and the empty folders in them; a folder may be missing."""
+        calls = "".join(f"r({'/' + path!r})\n" for path in paths)
+        self.run_script(_REMOVE_FOLDERS + calls)
+        self._folders.clear()
 
     def reset(self) -> None:
         """Reset the chip: the firmware starts."""

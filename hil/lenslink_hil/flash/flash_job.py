@@ -20,6 +20,7 @@ from lenslink.errors import (
     Disconnected,
     LensLinkError,
     NotFound,
+    RigError,
     Timeout,
     UsageError,
 )
@@ -34,7 +35,16 @@ from .board_identity import (
 from .board_layout import OWN, SLOTS
 from .board_port import BoardPort, wait_for_board
 from .bundle import Bundle, build_bundle
-from .update import BoardState, Plan, apply_plan, plan_update, read_state
+from .update import (
+    BoardState,
+    Plan,
+    apply_plan,
+    erase_files,
+    list_own_files,
+    plan_recovery,
+    plan_update,
+    read_state,
+)
 
 _RETRY_S: Final = 0.2
 
@@ -59,10 +69,14 @@ class FlashRequest:
     """The firmware; None builds it. A bundle brings its own options."""
     force: bool = False
     """Install an older build than the board has."""
+    recover: bool = False
+    """Wait for a board that does not start its firmware, and forget what is in its slots."""
     dry_run: bool = False
     """Say what would be done, and write nothing."""
     url: str | None = None
     """Where the module can be opened after its restart; None derives it from the configuration."""
+    open_module: Callable[..., lenslink.Device] = lenslink.open
+    """Opens that URL: called with the URL and ``timeout``, in seconds."""
 
 
 def flash_board(request: FlashRequest, deadline: Deadline, report: Report) -> dict[str, Any]:
@@ -82,13 +96,14 @@ def flash_board(request: FlashRequest, deadline: Deadline, report: Report) -> di
     if request.bundle is not None and request.bundle.board != request.board:
         raise UsageError(f"the bundle is for '{request.bundle.board}', not for '{request.board}'")
     report(f"asking the board on {request.port}")
-    with BoardPort(request.port, deadline) as board:
+    with _open_board(request, deadline) as board:
         identity = board.identify()
         try:
             bundle, root = _choose_firmware(request, board, identity, report)
             state = read_state(board)
-            check_is_no_downgrade(_find_build(state), bundle, request.force)
-            plan = plan_update(state, bundle.slot_files, root)
+            check_is_no_downgrade(_find_build(state), bundle, request.force or request.recover)
+            plan_files = plan_recovery if request.recover else plan_update
+            plan = plan_files(state, bundle.slot_files, root)
             result = _describe(request, identity, bundle, plan, state)
             if not request.dry_run:
                 _check_space(plan, identity)
@@ -103,9 +118,50 @@ def flash_board(request: FlashRequest, deadline: Deadline, report: Report) -> di
     if not request.dry_run:
         url = request.url or _derive_url(request.port, bundle, json.loads(root[OWN]), identity)
         report(f"opening {url}")
-        result["confirmed"] = _confirm(url, bundle.firmware, deadline)
+        result["confirmed"] = _confirm(request, url, bundle.firmware, deadline)
     result["seconds"] = round(time.monotonic() - began, 3)
     return result
+
+
+def erase_board(request: FlashRequest, deadline: Deadline, report: Report) -> dict[str, Any]:
+    """Remove all files of LensLink from a board, and return what ``lenslink flash --erase`` prints.
+
+    The board is plain MicroPython afterwards. Other files stay, also a boot.py or main.py that is
+    not LensLink's.
+
+    Raises:
+        UsageError: the board is another one than *request* names.
+        DeviceError: the board does not answer.
+        Disconnected: the board went away. The next call goes on where this one ended.
+    """
+    report(f"asking the board on {request.port}")
+    with _open_board(request, deadline) as board:
+        identity = board.identify()
+        try:
+            check_is_board(identity, request.board)
+            paths = list_own_files(board)
+            if not request.dry_run:
+                erase_files(paths, board, lambda path: report(f"removing {path}"))
+        finally:
+            _restart(board)
+    return {
+        "schema": "lenslink.flash-erase/1",
+        "board": request.board,
+        "port": request.port,
+        "removed": paths,
+        "dry_run": request.dry_run,
+    }
+
+
+def _open_board(request: FlashRequest, deadline: Deadline) -> BoardPort:
+    """Open the board. One whose firmware does not start answers only between two of its starts."""
+    while True:
+        try:
+            return BoardPort(request.port, deadline)
+        except (DeviceError, Disconnected):
+            if not request.recover or not deadline.remaining():
+                raise
+        time.sleep(_RETRY_S)
 
 
 def _choose_firmware(
@@ -183,24 +239,25 @@ def _derive_url(port: str, bundle: Bundle, own: Mapping[str, Any], identity: Ide
     return f"usb:{own['serial'] or identity.unique_id}" if has_usb else f"serial:{port}"
 
 
-def _confirm(url: str, firmware: str, deadline: Deadline) -> bool:
+def _confirm(request: FlashRequest, url: str, firmware: str, deadline: Deadline) -> bool:
     """Open a session with the new firmware, which confirms its slot.
 
     Raises:
         DeviceError: another firmware answers, or none does.
     """
-    with _open_module(url, deadline) as module:
+    with _open_module(request, url, deadline) as module:
         found = module.manifest.firmware
     if found != firmware:
         raise DeviceError(f"{url} runs {found}, not {firmware}: 'lenslink firmware log' says why")
     return True
 
 
-def _open_module(url: str, deadline: Deadline) -> lenslink.Device:
+def _open_module(request: FlashRequest, url: str, deadline: Deadline) -> lenslink.Device:
     while True:
         try:
-            return lenslink.open(url, timeout=max(deadline.remaining(), 0.001))
-        except (NotFound, DeviceBusy, Disconnected, Timeout) as error:
+            return request.open_module(url, timeout=max(deadline.remaining(), 0.001))
+        # RigError: a board that is just starting may not answer a request of the bus in time.
+        except (NotFound, DeviceBusy, Disconnected, Timeout, RigError) as error:
             if not deadline.remaining():
                 raise DeviceError(
                     f"the firmware is on the board, but {url} does not answer ({error}): "

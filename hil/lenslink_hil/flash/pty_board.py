@@ -11,21 +11,18 @@ prints the port, and keeps the chip's content in FILE.
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import socket
 import subprocess
 import sys
 import threading
-import tty
 from pathlib import Path
 from typing import Final
 
 from lenslink.context import ClosesOnExit
-from lenslink.errors import LensLinkError, RigError, StorageError, UsageError
+from lenslink.errors import LensLinkError, RigError, StorageError
 
 from ..benches.board_profile import FIRMWARE
 from ..benches.micropython import find_micropython
+from ..pty_bridge import PtyBridge
 
 FLASH_BYTES: Final = 352 * 4096
 """The size of the file system of a Raspberry Pi Pico."""
@@ -33,9 +30,6 @@ POWER_ON, WATCHDOG = 1, 3
 """Reasons for a start, as ``machine.reset_cause()`` reports them."""
 _HEAP: Final = "4m"
 _END_S: Final = 5.0
-_PIECE: Final = 65536
-# A board drops what it sends once its host has not read for half a second.
-_UNREAD_S: Final = 0.5
 
 
 class SimulatedBoard(ClosesOnExit):
@@ -55,8 +49,6 @@ class SimulatedBoard(ClosesOnExit):
     """
 
     def __init__(self, flash: Path, cut_after: int | None = None) -> None:
-        if sys.platform == "win32":
-            raise UsageError("a simulated board needs a pseudo-terminal, which Windows lacks")
         self._interpreter = find_micropython().path
         self._flash = flash
         self._cut_after = -1 if cut_after is None else cut_after
@@ -65,7 +57,7 @@ class SimulatedBoard(ClosesOnExit):
                 flash.write_bytes(b"\xff" * FLASH_BYTES)
         except OSError as error:
             raise StorageError(f"{flash}: {error.strerror or error}") from None
-        self._bridge = _Bridge()
+        self._bridge = PtyBridge()
         self.port = self._bridge.port
         self.starts = 0
         """How often the interpreter was started."""
@@ -133,60 +125,6 @@ class SimulatedBoard(ClosesOnExit):
                 if self._process is not process:
                     return
                 process = self._process = self._start(POWER_ON)
-
-
-class _Bridge:
-    """Copies between a pseudo-terminal and the interpreter, as the USB of a board does.
-
-    The interpreter is not on the terminal itself: it would drop input whenever it changes the
-    terminal's settings, which no board does.
-    """
-
-    def __init__(self) -> None:
-        self._master, self._slave = os.openpty()
-        # Without an open slave, the master would read an error.
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.port = os.ttyname(self._slave)
-        self._host_end, self.chip_end = socket.socketpair()
-        self._thread = threading.Thread(target=self._copy, name="board port", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the copying and remove the port. Idempotent; never raises."""
-        with contextlib.suppress(OSError):
-            # The thread reads the end of the stream.
-            self.chip_end.shutdown(socket.SHUT_RDWR)
-        self._thread.join(_END_S)
-        self.chip_end.close()
-        self._host_end.close()
-        descriptors, self._master, self._slave = (self._master, self._slave), -1, -1
-        for descriptor in descriptors:
-            if descriptor >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-
-    def _copy(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                host = self._host_end.fileno()
-                ready, _, _ = select.select([self._master, host], [], [])
-                if self._master in ready:
-                    self._host_end.sendall(os.read(self._master, _PIECE))
-                if host in ready:
-                    data = self._host_end.recv(_PIECE)
-                    if not data:
-                        return
-                    self._write_to_port(data)
-
-    def _write_to_port(self, data: bytes) -> None:
-        """Write what the board sends; drop it if no host reads it for a while, as a board does."""
-        while data:
-            try:
-                data = data[os.write(self._master, data) :]
-            except BlockingIOError:
-                if not select.select([], [self._master], [], _UNREAD_S)[1]:
-                    return
 
 
 def main(arguments: list[str]) -> int:

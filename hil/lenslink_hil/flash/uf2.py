@@ -20,6 +20,8 @@ _NOT_FLASH: Final = 0x0001
 _MAX_DATA: Final = _BLOCK_BYTES - _HEAD.size - 4
 PAGE_BYTES: Final = 256
 """Bytes of a block's data, as the boot ROM takes them."""
+SECTOR_BYTES: Final = 4096
+"""Bytes of flash that are erased together: RP2040 datasheet, 2.8.3; RP2350 datasheet, 5.4."""
 
 
 class Uf2Error(ValueError):
@@ -74,19 +76,21 @@ def build_uf2(blocks: list[Uf2Block]) -> bytes:
     return b"".join(pieces)
 
 
-def split_pages(family: int, address: int, content: bytes, kept: int) -> list[Uf2Block]:
+def split_pages(family: int, address: int, content: bytes) -> list[Uf2Block]:
     """Return the blocks for *content* at *address*, without pages that are erased anyway.
+
+    The boot ROM erases a sector when a page of it arrives, and leaves other sectors alone. So each
+    sector has its first page at least: nothing stays of what was there before.
 
     Args:
         family: of the chip.
-        address: where the content begins.
+        address: where the content begins, a multiple of :data:`SECTOR_BYTES`.
         content: the content.
-        kept: bytes at the start that are written even where they are erased.
     """
     blocks = []
     for at in range(0, len(content), PAGE_BYTES):
         page = content[at : at + PAGE_BYTES].ljust(PAGE_BYTES, b"\xff")
-        if at < kept or page.count(0xFF) != PAGE_BYTES:
+        if at % SECTOR_BYTES == 0 or page.count(0xFF) != PAGE_BYTES:
             blocks.append(Uf2Block(family, address + at, page))
     return blocks
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from lenslink.errors import DeviceError
@@ -26,6 +26,7 @@ from lenslink.errors import DeviceError
 from .board_layout import (
     BUILD,
     FIRST_SLOT,
+    KEY_FILE,
     MARKER,
     NEW,
     OWN,
@@ -59,6 +60,9 @@ class BoardFiles(Protocol):
 
     def remove_file(self, path: str) -> None:
         """Remove a file."""
+
+    def remove_folders(self, paths: Iterable[str]) -> None:
+        """Remove empty folders and the empty folders in them; a folder may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,50 @@ def plan_update(
         last,
         {**{f"{slot}/{name}": digest for name, digest in wanted.items()}, **root_hashes},
     )
+
+
+def plan_recovery(
+    state: BoardState, slot_files: Mapping[str, bytes], root_files: Mapping[str, bytes]
+) -> Plan:
+    """Decide what to send to a board whose slots both fail. Arguments as for :func:`plan_update`.
+
+    The marker goes first: the board is plain MicroPython at each start until all has arrived.
+    Nothing stays of the other slot.
+    """
+    plan = plan_update(BoardState(state.hashes, None, state.builds), slot_files, root_files)
+    other = get_other_slot(plan.slot)
+    marker = [MARKER] if MARKER in state.hashes else []
+    others = [f"{other}/{name}" for name in sorted(state.list_slot(other))]
+    return replace(plan, removals=(*marker, *others, *plan.removals))
+
+
+def list_own_files(board: BoardFiles) -> list[str]:
+    """Return the paths of all files of LensLink on the board, in the order to remove them.
+
+    The marker goes first and the stubs follow: a board on which some of the files are left is plain
+    MicroPython. boot.py and main.py count if they name lensboot.
+    """
+    hashes = board.hash_files(SLOTS)
+    # boot.py, which runs first, is the last of the stubs to be replaced: here it is the first.
+    names = [MARKER, *reversed(STUBS), OWN, KEY_FILE]
+    names += [name + NEW for name in names]
+    found = [
+        name
+        for name in names
+        if name in hashes
+        and (not name.endswith(".py") or b"lensboot" in (board.read_file(name) or b""))
+    ]
+    return found + sorted(path for path in hashes if path.split("/")[0] in SLOTS and "/" in path)
+
+
+def erase_files(
+    paths: Iterable[str], board: BoardFiles, report: Callable[[str], None] = lambda _: None
+) -> None:
+    """Remove files, and the folders of the slots; *report* is called with each path before."""
+    for path in paths:
+        report(path)
+        board.remove_file(path)
+    board.remove_folders(SLOTS)
 
 
 def apply_plan(

@@ -10,5 +10,5 @@ main program::
              -> usb_bus                frames and packets, to and from the controller
              -> emulator_commands -> usb_host -> cable     transfers of the USB/IP server
                                   -> plant_pins            the plant on the pins
-             -> console -> usb_host                        the serial port on standard input/output
+             -> emulator_commands, console -> usb_host     the serial port on a socket, or on stdio
 """

@@ -103,12 +103,14 @@ function findFunction(core, chip) {
 function eraseFlash(core, chip) {
   const [offset, count] = core.registers;
   chip.flash.subarray(offset, offset + count).fill(0xff);
+  chip.onFlashChange?.(offset, count);
   return Math.ceil(count / SECTOR) * 45e-3 * chip.clkSys;
 }
 
 function programFlash(core, chip) {
   const [offset, from, count] = core.registers;
   for (let at = 0; at < count; at++) chip.flash[offset + at] &= chip.readUint8(from + at);
+  chip.onFlashChange?.(offset, count);
   return Math.ceil(count / 256) * 0.4e-3 * chip.clkSys;
 }
 

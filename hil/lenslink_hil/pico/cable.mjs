@@ -24,9 +24,14 @@ function buildRecord(kind, value, ...payload) {
 }
 
 export class Cable {
-  /** `onData` is called after records have arrived. `host` must be set before that. */
-  constructor(socket, onData) {
+  /**
+   * `onData` is called after records have arrived. `host` must be set before that. With `isShared`
+   * the host has opened the board's serial port. The bus is not reset then for a program at the
+   * other end: its transfers end, and the board keeps its configuration.
+   */
+  constructor(socket, onData, isShared) {
     this.socket = socket;
+    this.isShared = isShared;
     this.host = null;
     this.transfers = new Map();
     this.partialRecord = Buffer.alloc(0);
@@ -56,12 +61,17 @@ export class Cable {
   }
 
   handleRecord(kind, endpoint, flags, payload) {
-    if (kind === RESET) this.host.resetBus();
+    if (kind === RESET) this.reset();
     else if (kind === SUBMIT) this.submitUrb(endpoint, flags, payload);
     else if (kind === UNLINK) {
       const transfer = this.transfers.get(payload.readUInt32LE(0));
       if (transfer) this.host.unlink(transfer);
     }
+  }
+
+  reset() {
+    if (!this.isShared) this.host.resetBus();
+    else for (const transfer of [...this.transfers.values()]) this.host.unlink(transfer);
   }
 
   submitUrb(endpoint, flags, payload) {

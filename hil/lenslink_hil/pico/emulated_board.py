@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lenslink.deadline import Deadline
-from lenslink.errors import RigError
+from lenslink.errors import RigError, StorageError, UsageError
 from lenslink.runtime import make_scratch_dir
 
 from ..usbip.exporter import Exporter
 from .emulator_process import EmulatorClock, EmulatorProcess
-from .micropython_image import Image, build_flash, find_bootrom, load_image
+from .micropython_image import FLASH_BYTES, Image, build_flash, find_bootrom, load_image
 from .setup import find_library, find_node
 
 
@@ -32,6 +32,10 @@ class PicoBoard:
         seed: of the gaps between packets on the strict bus.
         start_us: where its clock starts, in microseconds.
         listener: the listening socket for clients; None for a socket in a private folder.
+        serial_port: a socket for the bytes of the board's serial port, which the emulator opens
+            then; None leaves the port to the clients.
+        chip: the file that stands for the flash chip and keeps its content. It is made with the
+            image and *flash_files* if it is missing; None makes each supply begin with them.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class PicoBoard:
         seed: int = 1,
         start_us: int = 0,
         listener: socket.socket | None = None,
+        serial_port: socket.socket | None = None,
+        chip: Path | None = None,
     ) -> None:
         self.image: Image = load_image()
         self.pullup_us = 0
@@ -52,6 +58,10 @@ class PicoBoard:
         self._options = {"bus": bus, "seed": seed, "start_us": start_us, "pins": wiring}
         self._pins = pins
         self._files = dict(flash_files)
+        self._serial_port = serial_port
+        self._chip = chip
+        if chip is not None:
+            self._make_chip(chip)
         self._emulator: EmulatorProcess | None = None
         self._clock = EmulatorClock()
         self._exporter = Exporter(listener)
@@ -63,11 +73,13 @@ class PicoBoard:
         self.wait_for(lambda counts: counts["boards"] == 0, deadline)
         rom = find_bootrom()
         with make_scratch_dir("pico") as folder:
-            flash = Path(folder) / "flash.bin"
-            flash.write_bytes(build_flash(self.image.flash, self._files))
+            flash = self._chip or Path(folder) / "flash.bin"
+            if self._chip is None:
+                flash.write_bytes(self._build_flash())
             options = self._options | {
                 "library": str(self._library),
-                "flash": str(flash),
+                "flash": str(flash.absolute()),
+                "keeps_flash": self._chip is not None,
                 "bootrom": str(rom) if rom else "",
             }
             try:
@@ -80,6 +92,8 @@ class PicoBoard:
                 raise
         try:
             self.wait_for_event("attached", deadline)
+            if self._serial_port is not None:
+                self.wait_for_event("opened", deadline)
             self._exporter.wait_for(lambda counts: counts["boards"] == 1, deadline)
         except BaseException:
             self.unplug()
@@ -91,7 +105,26 @@ class PicoBoard:
         sockets = [cable] if self._pins is None else [cable, self._pins]
         fds = [each.fileno() for each in sockets]
         clock = self._clock.descriptor
-        return EmulatorProcess(self._node, {**options, "fds": fds, "clock": clock}, [*fds, clock])
+        options = {**options, "fds": fds, "clock": clock}
+        inherited = [*fds, clock]
+        if self._serial_port is not None:
+            options["serial_fd"] = self._serial_port.fileno()
+            inherited.append(self._serial_port.fileno())
+        return EmulatorProcess(self._node, options, inherited)
+
+    def _build_flash(self) -> bytes:
+        """Return a new chip's content. Plain MicroPython makes its file system by itself."""
+        return build_flash(self.image.flash, self._files) if self._files else self.image.flash
+
+    def _make_chip(self, chip: Path) -> None:
+        """Make the file of the flash chip if it is missing, and check its size."""
+        try:
+            if not chip.exists():
+                chip.write_bytes(self._build_flash())
+            if chip.stat().st_size != FLASH_BYTES:
+                raise UsageError(f"{chip} is not a Pico's flash chip: it has not 2 MiB")
+        except OSError as error:
+            raise StorageError(f"{chip}: {error.strerror or error}") from None
 
     @property
     def emulator(self) -> EmulatorProcess:

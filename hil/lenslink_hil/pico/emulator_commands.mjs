@@ -12,13 +12,14 @@
 //   {"restart": true}      restart the chip, as its pin RUN does
 //   {"pin": [n, level]}    drive an input; null stops driving it
 // Events are JSON objects on standard output: {"event": "attached", "us": ...}, and "detached",
-// "pullup", "stopped" (with "reason").
+// "pullup", "opened" (the serial port, if it is on a socket), "stopped" (with "reason").
 
 import fs from "node:fs";
 import net from "node:net";
 import readline from "node:readline";
 
 import { Cable } from "./cable.mjs";
+import { Console } from "./console.mjs";
 import { Host } from "./usb_host.mjs";
 import { PlantPins } from "./plant_pins.mjs";
 import { buildReport } from "./exit_report.mjs";
@@ -104,6 +105,7 @@ export function runCommands(chip, bus, options) {
       chip.run(Math.min(limit, clock.nanos + SLICE));
     } catch (error) {
       isStopped = true;
+
       reportEvent("stopped", { reason: error.message });
       return;
     }
@@ -119,17 +121,24 @@ export function runCommands(chip, bus, options) {
   const socket = new net.Socket({ fd: cableFd, readable: true, writable: true });
   socket.on("close", () => process.exit(0));
   socket.on("error", () => process.exit(0));
-  const cable = new Cable(socket, scheduleStep);
+  const cable = new Cable(socket, scheduleStep, options.serial_fd !== undefined);
   const host = new Host(clock, bus, chip.usbCtrl, {
     onPullup: () => reportEvent("pullup"),
     onAttached: (device, configuration) => {
       reportEvent("attached");
       cable.sendAttach(device, configuration);
+      terminal?.openPort(configuration);
     },
     onDetached: () => {
       reportEvent("detached");
+      terminal?.closePort();
       cable.sendDetach();
     },
+    onReset: () => {
+      terminal?.closePort();
+      terminal?.openPort(host.configuration);
+    },
+    onConfigured: () => terminal?.handleConfigured(),
     onStarved: (pipe) => {
       if (!starvedPipes.size) waitEnd = performance.now() + NEXT_TRANSFER_MS;
       starvedPipes.add(pipe);
@@ -140,7 +149,22 @@ export function runCommands(chip, bus, options) {
     },
   });
   cable.host = host;
+  const terminal = options.serial_fd === undefined ? null : serveSerialPort(options.serial_fd);
+  if (terminal) terminal.host = host;
   const pins = options.pins ? new PlantPins(chip, pinsFd, options.pins, scheduleStep) : null;
+
+  /** Open the board's serial port whenever it is there, for the program at the socket. */
+  function serveSerialPort(fd) {
+    const program = new net.Socket({ fd, readable: true, writable: true });
+    const port = new Console((data) => program.write(data), () => reportEvent("opened"));
+    program.on("data", (data) => {
+      program.pause();
+      port.write(data, () => program.resume());
+      scheduleStep();
+    });
+    program.on("error", () => process.exit(0));
+    return port;
+  }
 
   const commands = {
     report: () => writeLine({ report: buildReport(chip, bus) }),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,30 +12,21 @@ from typing import Final
 
 import platformdirs
 
-from lenslink.errors import MissingExtra, RigError
+from lenslink.errors import RigError
+
+from ..flash.file_system import BLOCK, build_file_system
+from ..flash.uf2 import Uf2Error, parse_uf2
 
 FLASH_BYTES: Final = 2 << 20
 """The size of a Raspberry Pi Pico's flash."""
 FILES_AT: Final = 640 << 10
 """Where the file system of MicroPython's port starts: it has the last 1408 KiB of the flash."""
-BLOCK: Final = 4096
 BLOCKS: Final = (FLASH_BYTES - FILES_AT) // BLOCK
-PROGRAM_BYTES: Final = 256
-_DISK_VERSION: Final = 0x0002_0000
 
-_UF2: Final = struct.Struct("<8I")
-_UF2_BLOCK: Final = 512
-_UF2_MAGIC: Final = (0x0A324655, 0x9E5D5157)
-_RP2040: Final = 0xE48BFF56
-_FLASH_START: Final = 0x1000_0000
+RP2040_FAMILY: Final = 0xE48BFF56
+"""Of its UF2 files: RP2040 datasheet, 2.8.1."""
+FLASH_START: Final = 0x1000_0000
 _MOST_BYTES: Final = 8 << 20
-
-KNOWN: Final[Mapping[str, str]] = {
-    "28800f27401846dfe1e66bf7011331dc916dbbf554b826bcc95a4f516df65a93": (
-        "RPI_PICO v1.28.0, built from the sources of that release"
-    ),
-}
-"""Images on which the tests have passed, by SHA-256 of the .uf2."""
 
 _CURE: Final = (
     "download RPI_PICO v1.28.0 from https://micropython.org/download/RPI_PICO/ and name the .uf2 "
@@ -86,15 +76,9 @@ class Image:
     """The version that the image names, such as v1.28.0; empty if it names none."""
     flash: bytes
 
-    @property
-    def known_name(self) -> str:
-        """What the image is, if its hash is known; otherwise empty."""
-        return KNOWN.get(self.sha256, "")
-
     def describe(self) -> str:
-        """Return its hash and its name, for a report."""
-        unknown = f"not a known image, MicroPython {self.version or 'of no version'}"
-        return f"{self.sha256} ({self.known_name or unknown})"
+        """Return its hash and its version, for a report."""
+        return f"{self.sha256} (MicroPython {self.version or 'of no version'})"
 
 
 def load_image(path: Path | None = None) -> Image:
@@ -114,19 +98,17 @@ def load_image(path: Path | None = None) -> Image:
 
 def _parse_uf2(path: Path, data: bytes) -> bytes:
     flash = bytearray(b"\xff" * FLASH_BYTES)
-    blocks = len(data) // _UF2_BLOCK
-    if not blocks or len(data) % _UF2_BLOCK:
-        raise RigError(f"{path} is not a UF2 file")
-    for at in range(0, len(data), _UF2_BLOCK):
-        first, second, flags, address, count, _, _, family = _UF2.unpack_from(data, at)
-        if (first, second) != _UF2_MAGIC:
-            raise RigError(f"{path} is not a UF2 file")
-        if flags & 0x2000 and family != _RP2040:
-            raise RigError(f"{path} is an image for another chip (family {family:#x})")
-        start = address - _FLASH_START
-        if count > _UF2_BLOCK - _UF2.size - 4 or not 0 <= start <= FLASH_BYTES - count:
+    try:
+        blocks = parse_uf2(data)
+    except Uf2Error as error:
+        raise RigError(f"{path}: {error}") from None
+    for block in blocks:
+        if block.family not in (0, RP2040_FAMILY):
+            raise RigError(f"{path} is an image for another chip (family {block.family:#x})")
+        start = block.address - FLASH_START
+        if not 0 <= start <= FLASH_BYTES - len(block.data):
             raise RigError(f"{path} does not fit a Pico's flash")
-        flash[start : start + count] = data[at + _UF2.size : at + _UF2.size + count]
+        flash[start : start + len(block.data)] = block.data
     return bytes(flash)
 
 
@@ -141,24 +123,4 @@ def build_flash(flash: bytes, files: Mapping[str, bytes]) -> bytes:
         MissingExtra: littlefs is not installed.
         RigError: the files do not fit.
     """
-    try:
-        from littlefs import LittleFS, LittleFSError
-    except ImportError:
-        raise MissingExtra("pico:", "pico") from None
-    file_system = LittleFS(
-        block_size=BLOCK,
-        block_count=BLOCKS,
-        prog_size=PROGRAM_BYTES,
-        read_size=PROGRAM_BYTES,
-        disk_version=_DISK_VERSION,
-    )
-    try:
-        for name, content in files.items():
-            folder = name.rpartition("/")[0]
-            if folder:
-                file_system.makedirs(folder, exist_ok=True)
-            with file_system.open(name, "wb") as file:
-                file.write(content)
-    except LittleFSError as error:
-        raise RigError(f"the files do not fit the Pico's flash: {error}") from None
-    return flash[:FILES_AT] + bytes(file_system.context.buffer)
+    return flash[:FILES_AT] + build_file_system(files, BLOCKS, "pico:", "pico")

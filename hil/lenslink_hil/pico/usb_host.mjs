@@ -189,8 +189,9 @@ function listEndpoints(configuration) {
 export class Host {
   /**
    * `events` are callbacks: onAttached(device, configuration), onDetached(), and maybe onPullup(),
-   * onStarved(pipe) when the last transfer of an IN pipe has ended, onTaken() when the device has
-   * taken the data of an OUT transfer.
+   * onReset() when the device has its address again after a bus reset, onConfigured() after a
+   * request has chosen a configuration, onStarved(pipe) when the last transfer of an IN pipe has
+   * ended, onTaken() when the device has taken the data of an OUT transfer.
    */
   constructor(clock, bus, controller, events) {
     Object.assign(this, { clock, bus, controller, events });
@@ -280,8 +281,8 @@ export class Host {
   }
 
   /** Reset the bus while a program has the device: it gets an address and no configuration. */
-  resetBus(done = () => {}) {
-    if (this.controller.isPulledUp) this.assignAddress(done);
+  resetBus() {
+    if (this.controller.isPulledUp) this.assignAddress(() => this.device && this.events.onReset?.());
   }
 
   suspend() {
@@ -299,10 +300,15 @@ export class Host {
     this.bus.pipes = [this.controlIn, this.controlOut];
   }
 
-  cancelAll(status) {
+  /** End all transfers but those of endpoint 0. */
+  endJobs(status) {
     for (const pipe of this.bus.pipes) {
       if (pipe.number) for (const job of pipe.jobs.splice(0)) job.transfer.end(status);
     }
+  }
+
+  cancelAll(status) {
+    this.endJobs(status);
     const waiting = this.controlQueue.splice(0);
     const control = this.currentControl;
     this.currentControl = null;
@@ -369,7 +375,9 @@ export class Host {
 
   startNextControl() {
     if (this.currentControl) return;
-    const at = this.controlQueue.findIndex((transfer) => transfer.isOwn || this.isAddressed);
+    // The host's own come first: a program must not lose its transfers to the host's SET_CONFIGURATION.
+    let at = this.controlQueue.findIndex((transfer) => transfer.isOwn);
+    if (at < 0 && this.isAddressed && this.controlQueue.length) at = 0;
     if (at >= 0) this.currentControl = new Control(this, this.controlQueue.splice(at, 1)[0]);
   }
 
@@ -386,6 +394,7 @@ export class Host {
     const [type, request, low, , index] = setup;
     if (type === 0x00 && request === SET_CONFIGURATION) {
       this.configurationValue = low;
+      this.endJobs(ECONNRESET);
       this.bus.pipes = [this.controlIn, this.controlOut];
       if (low && this.configuration) {
         for (const [address, packet, interval, interfaceClass] of listEndpoints(this.configuration)) {
@@ -393,6 +402,7 @@ export class Host {
           pipe.isAlwaysPolled = interfaceClass === CDC_DATA && pipe.isIn;
           this.bus.pipes.push(pipe);
         }
+        this.events.onConfigured?.();
       }
     } else if (type === 0x02 && request === CLEAR_FEATURE && low === 0) {
       const pipe = this.findPipe(index);

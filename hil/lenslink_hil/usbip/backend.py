@@ -30,6 +30,7 @@ from .descriptors import (
     Malformed,
     parse_descriptors,
 )
+from .handle import UsbIpHandle
 from .server_address import Address
 from .setup_packet import ENDPOINT_HALT, StandardRequest
 
@@ -159,6 +160,13 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
             except OSError as error:
                 raise _build_error(errno.ENODEV, str(error)) from None
         return dev
+
+    def open_handle(self, device: usb.core.Device) -> UsbIpHandle:
+        """Open pyusb's *device* for the driver."""
+        device._ctx.managed_open()
+        connection = device._ctx.handle.connection
+        assert connection is not None
+        return UsbIpHandle(device, connection)
 
     def close_device(self, dev_handle: UsbIpDevice) -> None:
         """Give the device back to the server."""

@@ -12,6 +12,7 @@ import logging
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,21 +51,37 @@ class ExportedDevice:
 
 
 class Transfer:
-    """One transfer; ``actual_length`` and ``status`` hold once ``completion`` is set."""
+    """One transfer; ``actual_length`` and ``status`` hold once ``completion`` is set.
 
-    def __init__(self, seqnum: int, max_length: int, buffer: memoryview | None) -> None:
+    Args:
+        seqnum: the number of its request.
+        max_length: the number of bytes to send, or that the buffer holds.
+        buffer: where the received bytes go; None to send.
+        on_end: called with the transfer at its end, in the connection's thread.
+    """
+
+    def __init__(
+        self,
+        seqnum: int,
+        max_length: int,
+        buffer: memoryview | None,
+        on_end: Callable[[Transfer], None] | None = None,
+    ) -> None:
         self.seqnum = seqnum
         self.max_length = max_length
         self.buffer = buffer
         self.actual_length = 0
         self.status = 0
         self.completion = threading.Event()
+        self._on_end = on_end
 
     def complete(self, status: int, actual_length: int = 0) -> None:
         """Set the result, and wake the thread that waits for it."""
         self.status = status
         self.actual_length = actual_length
         self.completion.set()
+        if self._on_end is not None:
+            self._on_end(self)
 
 
 def list_devices(address: Address, seconds: float) -> list[ExportedDevice]:
@@ -160,10 +177,46 @@ class Connection:
         Raises:
             DeviceGone: the device is gone.
         """
+        transfer = self._submit(address, data, buffer, setup)
+        if not transfer.completion.wait(seconds):
+            self._unlink(transfer)
+        if self._is_gone and transfer.status == -errno.ENODEV:
+            raise DeviceGone
+        return transfer
+
+    def submit_read(
+        self, address: int, buffer: memoryview, on_end: Callable[[Transfer], None]
+    ) -> Transfer:
+        """Start to receive into *buffer*, and return at once.
+
+        Args:
+            address: the endpoint.
+            buffer: where the received bytes go.
+            on_end: called with the transfer at its end, in the connection's thread.
+
+        Raises:
+            DeviceGone: the device is gone. *on_end* may have been called.
+        """
+        return self._submit(address, None, buffer, _NO_SETUP, on_end)
+
+    def cancel(self, transfer: Transfer) -> None:
+        """Take a transfer back, and return at once; it ends as any other. DeviceGone as above."""
+        with self._lock:
+            if not transfer.completion.is_set():
+                self._send_unlink(transfer)
+
+    def _submit(
+        self,
+        address: int,
+        data: bytes | memoryview | None,
+        buffer: memoryview | None,
+        setup: bytes,
+        on_end: Callable[[Transfer], None] | None = None,
+    ) -> Transfer:
         with self._lock:
             seqnum = self._next_seqnum()
             max_length = len(buffer) if buffer is not None else len(data or b"")
-            transfer = Transfer(seqnum, max_length, buffer)
+            transfer = Transfer(seqnum, max_length, buffer, on_end)
             self._transfers[transfer.seqnum] = transfer
             direction = protocol.IN if buffer is not None else protocol.OUT
             header = protocol.FAST_SUBMIT.pack(
@@ -172,10 +225,6 @@ class Connection:
             )  # fmt: skip
             # In one piece: a call that is interrupted between two would leave half a request.
             self._send(header + data if data else header)
-        if not transfer.completion.wait(seconds):
-            self._unlink(transfer)
-        if self._is_gone and transfer.status == -errno.ENODEV:
-            raise DeviceGone
         return transfer
 
     def close(self) -> None:
@@ -191,18 +240,22 @@ class Connection:
         with self._lock:
             if transfer.completion.is_set():
                 return
-            seqnum = self._next_seqnum()
-            # The answer is RET_UNLINK alone, or RET_SUBMIT if the unlink came too late.
-            self._unlinks[seqnum] = transfer
-            self._send(
-                protocol.FAST_UNLINK.pack(
-                    protocol.CMD_UNLINK, seqnum, self._devid, 0, 0, transfer.seqnum
-                )
-            )
+            self._send_unlink(transfer)
         if not transfer.completion.wait(_UNLINK_S):
             _log.debug("the server does not answer an unlink: the device counts as gone")
             self.close()
             raise DeviceGone
+
+    def _send_unlink(self, transfer: Transfer) -> None:
+        """Send a CMD_UNLINK. The caller has the lock."""
+        seqnum = self._next_seqnum()
+        # The answer is RET_UNLINK alone, or RET_SUBMIT if the unlink came too late.
+        self._unlinks[seqnum] = transfer
+        self._send(
+            protocol.FAST_UNLINK.pack(
+                protocol.CMD_UNLINK, seqnum, self._devid, 0, 0, transfer.seqnum
+            )
+        )
 
     def _next_seqnum(self) -> int:
         """Count the number of the next request; DeviceGone if there can be none."""

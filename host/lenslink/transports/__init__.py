@@ -6,7 +6,7 @@ A transport moves the link's bytes between the session and one module (:mod:`.ba
     --------------  --------------------------  ----------------------------------------
     unix:, tcp:     socket                      stream_socket, lane_sockets
     shm:            shm                         byte_ring, records, direct_placement
-    usb:            usb                         usb_lanes
+    usb:            usb                         usb_lanes, usb_reads, usb_handle
     serial:         serial                      serial
 
 The benches of ``lenslink_hil`` add more schemes. :mod:`.registry` lists the modules that processes

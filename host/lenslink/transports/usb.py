@@ -36,6 +36,7 @@ from ..errors import (
 from ..lock import is_locked, make_lock_key
 from ..url import Url, parse_url
 from .base import DeviceInfo
+from .usb_handle import LibusbHandle, UsbHandle
 from .usb_lanes import UsbTransport
 
 T = TypeVar("T", bound=UsbTransport)
@@ -103,7 +104,7 @@ def open_module(
     found: UsbModule,
     shown: str,
     lanes: int | None = None,
-    make: Callable[[Any, Any, list[int]], T] = UsbTransport,  # type: ignore[assignment]
+    make: Callable[[UsbHandle, int, int, list[int]], T] = UsbTransport,  # type: ignore[assignment]
 ) -> T:
     """Claim a module's interface, clear its endpoints, and return a transport.
 
@@ -111,14 +112,13 @@ def open_module(
         found: The module.
         shown: The name of the module in messages.
         lanes: The number of lanes at most; None for all that the interface has.
-        make: Creates the transport from the device, its OUT endpoint and the lanes' addresses.
+        make: Creates the transport; the arguments are those of :class:`.usb_lanes.UsbTransport`.
 
     Clearing an endpoint resets the data toggles of both ends, whatever the last host left there. A
     Hello that is under way at that moment may be lost, and is repeated. The endpoints are not
     halted before. MicroPython 1.28's TinyUSB never gives back an endpoint that is halted during a
     transfer, and a board always has a transfer in flight on OUT.
     """
-    import usb.core
     import usb.util
 
     device, interface = found.device, found.interface
@@ -131,21 +131,34 @@ def open_module(
     ins = ins[: lanes or MAX_LANES]
     if len(outs) != 1 or not ins:
         raise ProtocolError(f"{shown}: {len(outs)} bulk OUT and {len(ins)} bulk IN endpoints")
+    out = outs[0].bEndpointAddress
     try:
-        # pyusb raises an error without errno if the device has no configuration, as after a reset.
-        try:
-            device.get_active_configuration()
-        except usb.core.USBError as error:
-            if error.errno is not None:
-                raise
-            device.set_configuration()
-        usb.util.claim_interface(device, interface.bInterfaceNumber)
-        for address in (outs[0].bEndpointAddress, *ins):
-            device.clear_halt(address)
-    except usb.core.USBError as error:
+        handle = _open_handle(device)
+    except OSError as error:
         usb.util.dispose_resources(device)
         raise explain_open_error(error, found, shown) from None
-    return make(device, outs[0], ins)
+    try:
+        handle.claim(interface.bInterfaceNumber)
+        for address in (out, *ins):
+            handle.clear_halt(address)
+        return make(handle, out, outs[0].wMaxPacketSize, ins)
+    except OSError as error:
+        handle.close()
+        raise explain_open_error(error, found, shown) from None
+    except BaseException:
+        handle.close()
+        raise
+
+
+def _open_handle(device: Any) -> UsbHandle:
+    """Open a device that pyusb has found. A bench's backend opens its own devices."""
+    import usb.util
+
+    if make := getattr(device.backend, "open_handle", None):
+        opened: UsbHandle = make(device)
+        return opened
+    usb.util.dispose_resources(device)
+    return LibusbHandle(device.bus, device.address)
 
 
 def explain_open_error(error: OSError, found: UsbModule, shown: str) -> LensLinkError:

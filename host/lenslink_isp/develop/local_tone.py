@@ -36,6 +36,8 @@ _GREY = 0.14
 _WHITE = 0.5
 """The light that the brightest parts get. One colour of them may be twice as bright."""
 _MOST_CONTRAST, _LEAST_CONTRAST = 0.9, 0.3
+_BAND_ROWS = 64
+"""Rows that are worked on at a time, so that they stay in the cache."""
 _FLOOR_STOPS = 16.0
 """Light more than this below white counts as black: it is not lifted."""
 
@@ -84,7 +86,7 @@ class LocalTone:
 
     def find_curve(self) -> ToneCurve:
         """Return the curve that suits the picture: its brightest parts just fit."""
-        dark, middle, bright = np.percentile(self._small, (2, 50, 99.5))
+        dark, middle, bright = np.percentile(self._small[::2, ::2], (2, 50, 99.5))
         # Between the middle of the range and that of the area: neither alone suits all scenes.
         middle = (middle + (dark + bright) / 2) / 2
         room = np.log2(_WHITE / _GREY)
@@ -93,6 +95,12 @@ class LocalTone:
 
     def make_gain(self, curve: ToneCurve) -> Floats:
         """Return the gain of each pixel of the mosaic, (H, W) float32, relative to white at 1."""
+        gain = self.make_cell_gain(curve)
+        high, wide = gain.shape
+        return _as_floats(cv2.resize(gain, (2 * wide, 2 * high), interpolation=cv2.INTER_NEAREST))
+
+    def make_cell_gain(self, curve: ToneCurve) -> Floats:
+        """Return the gain of each cell of 2 x 2 pixels, (H / 2, W / 2) float32."""
         high, wide = self._log.shape
         slope, offset = (
             _as_floats(cv2.resize(each, (wide, high), interpolation=cv2.INTER_LINEAR))
@@ -103,21 +111,29 @@ class LocalTone:
         # new = grey + contrast * (base - middle); gain = 2 ** (new - base)
         base *= np.float32(curve.contrast - 1)
         base += np.float32(np.log2(_GREY) - curve.contrast * curve.middle)
-        gain = np.exp2(base, out=base)
-        return _as_floats(cv2.resize(gain, (2 * wide, 2 * high), interpolation=cv2.INTER_NEAREST))
+        return _as_floats(np.exp2(base, out=base))
 
 
 def _measure_stops(raw: RawImage) -> Floats:
     """Return the logarithm of light of each cell, (H / 2, W / 2): 0 is white."""
     high, wide = raw.mosaic.shape
     gains = make_gains(raw.neutral)
-    total = np.zeros((high // 2, wide // 2), np.float32)
-    for place, colour in enumerate(raw.cfa):
-        weight = gains["RGB".index(colour)] / (raw.white - raw.black[place]) / 4
-        site = raw.mosaic[place // 2 :: 2, place % 2 :: 2].astype(np.float32)
-        site -= np.float32(raw.black[place])
-        site *= np.float32(weight)
-        total += site
+    weights = np.array(
+        [
+            gains["RGB".index(colour)] / (raw.white - black)
+            for colour, black in zip(raw.cfa, raw.black, strict=True)
+        ]
+    )
+    dark = np.float32(weights @ np.array(raw.black) / 4)
+    pattern = np.tile(weights.reshape(2, 2), (_BAND_ROWS // 2, wide // 2)).astype(np.float32)
+    total = np.empty((high // 2, wide // 2), np.float32)
+    for top in range(0, high, _BAND_ROWS):
+        rows = raw.mosaic[top : top + _BAND_ROWS]
+        part = total[top // 2 : (top + _BAND_ROWS) // 2]
+        # Shrinking to half the size is the mean of each cell.
+        light = rows * pattern[: len(rows)]
+        cv2.resize(light, part.shape[::-1], part, interpolation=cv2.INTER_AREA)
+        part -= dark
     np.maximum(total, np.float32(2**-_FLOOR_STOPS), out=total)
     return np.log2(total, out=total)
 

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from lenslink_isp.develop.local_tone import LocalTone, ToneCurve
 from lenslink_isp.develop.preview import Preview
+from lenslink_isp.develop.tone import FULL_SCALE
 from lenslink_isp.raw_image import RawImage
 
-from .aligned_frame import move_whole_cells
-from .alignment import Aligner
-from .robust_merge import RobustMerge
-from .scene_light import SceneLight, find_exposures, measure_light
+from .pair_merge import merge_pair
+from .scene_light import find_exposures, list_bands, measure_light
 
+_Words = NDArray[np.uint16]
+
+_NO_BLACK = (0.0, 0.0, 0.0, 0.0)
 _CALM = 0.2
 """How much of the curve's change is taken up by each frame, so that brightness does not jump."""
 _OLDEST = 4
@@ -43,12 +45,22 @@ class HdrPreview:
 
     def __init__(self) -> None:
         self._preview = Preview()
+        # Memory for the light of the two frames, and for the picture before it is developed.
+        self._light: NDArray[np.float32] = np.empty((0, 0), np.float32)
+        self._older: NDArray[np.float32] = np.empty((0, 0), np.float32)
+        self._words: _Words = np.empty((0, 0), np.uint16)
         self._last: RawImage | None = None
         self._other: RawImage | None = None
         self._other_age = 0
         self._curve: ToneCurve | None = None
 
-    def develop(self, raw: RawImage, *, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def develop(
+        self,
+        raw: RawImage,
+        *,
+        exposure_ev: float = 0.0,
+        out: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
         """Return an sRGB picture, (H, W, 3) uint8.
 
         Without an older frame of the same size and of another exposure, the frame is developed
@@ -56,6 +68,7 @@ class HdrPreview:
 
         Args:
             raw: the newest frame.
+            exposure_ev: how much brighter than usual the picture becomes.
             out: memory for the picture; None makes it.
 
         Raises:
@@ -65,16 +78,19 @@ class HdrPreview:
         self._remember(raw)
         frames = [raw] if self._other is None else [raw, self._other]
         exposures = find_exposures(frames)
-        reference = measure_light(raw, exposures[0])
-        light = reference.light
+        if self._light.shape != raw.mosaic.shape:
+            self._light = np.empty(raw.mosaic.shape, np.float32)
+            self._older = np.empty(raw.mosaic.shape, np.float32)
+            self._words = np.empty(raw.mosaic.shape, np.uint16)
+        reference = measure_light(raw, exposures[0], out=self._light)
         if self._other is not None:
-            light = _merge_light(reference, measure_light(self._other, exposures[1]))
-        merged = replace(
-            raw, mosaic=light, black=(0.0, 0.0, 0.0, 0.0), white=1.0, baseline_exposure=0.0
-        )
+            merge_pair(reference, measure_light(self._other, exposures[1], out=self._older))
+        merged = replace(raw, mosaic=self._light, black=_NO_BLACK, white=1.0, baseline_exposure=0.0)
         tone = LocalTone(merged)
-        gain = tone.make_gain(self._choose_curve(tone.find_curve(), raw, exposures[0]))
-        return self._preview.develop(replace(merged, mosaic=light * gain), out=out)
+        curve = self._choose_curve(tone.find_curve(), raw, exposures[0])
+        _apply_gain(self._light, tone.make_cell_gain(curve), self._words)
+        bright = replace(merged, mosaic=self._words, white=float(FULL_SCALE))
+        return self._preview.develop(bright, exposure_ev=exposure_ev, out=out)
 
     def _remember(self, raw: RawImage) -> None:
         """Keep a copy of *raw*, and find the newest older frame of another exposure."""
@@ -104,8 +120,11 @@ def _is_other_exposure(raw: RawImage, other: RawImage) -> bool:
     return max(find_exposures([raw, other])) > 1 + _EXPOSURE_STEP
 
 
-def _merge_light(reference: SceneLight, other: SceneLight) -> NDArray[np.float32]:
-    merge = RobustMerge(reference)
-    merge.add(move_whole_cells(other, Aligner(reference, finest=4).find_shifts(other)))
-    light, _ = merge.finish()
-    return np.minimum(light, 1, out=light)
+def _apply_gain(light: NDArray[np.float32], gain: NDArray[np.float32], words: _Words) -> None:
+    """Write light times gain into *words*: 1 is FULL_SCALE. The gain is that of each cell."""
+    for rows in list_bands(len(light)):
+        factor = gain[rows.start // 2 : rows.stop // 2] * np.float32(FULL_SCALE)
+        factor = np.repeat(factor, 2, axis=1)
+        for row in (0, 1):
+            bright = light[rows][row::2] * factor
+            words[rows][row::2] = np.clip(bright, 0, FULL_SCALE, out=bright)

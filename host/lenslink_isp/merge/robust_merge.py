@@ -16,12 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene_light import SceneLight, as_floats
+from .scene_light import SceneLight, as_floats, list_bands
 
 Floats = NDArray[np.float32]
 
-_BAND_ROWS = 64
-"""Rows that are worked on at a time, so that all arrays of a step stay in the cache."""
 _WINDOW = 7
 """Side of the window for the agreement, in cells of 2 x 2 pixels."""
 _PIXELS = 4 * _WINDOW**2
@@ -48,7 +46,7 @@ class RobustMerge:
     ...           for _ in range(4)]
     >>> merge = RobustMerge(frames[0])
     >>> for frame in frames[1:]:
-    ...     merge.add(frame)
+    ...     agreement = merge.add(frame)
     >>> light, variance = merge.finish()
     >>> bool(0.0024 < variance.mean() < 0.003 and abs(light.std() - 0.05) < 0.005)
     True
@@ -59,7 +57,7 @@ class RobustMerge:
         shape = reference.light.shape
         # Sums of weight x light, of weights, and of weight^2 x variance.
         self._light, self._weight, self._noise = (np.empty(shape, np.float32) for _ in range(3))
-        for rows in _list_bands(shape[0]):
+        for rows in list_bands(shape[0]):
             weight = _weigh(reference, reference.light[rows], reference.light[rows])
             np.multiply(weight, reference.light[rows], out=self._light[rows])
             self._weight[rows], self._noise[rows] = weight, weight
@@ -71,10 +69,10 @@ class RobustMerge:
             frame: of the shape of the reference, aligned to it.
             noise_gain: what the alignment has made of the variance: less than 1 if it interpolates.
         """
-        agreement = self._measure_agreement(frame, noise_gain)
+        agreement = measure_agreement(self._reference, frame, noise_gain)
         high, wide = frame.light.shape
         longer = frame if frame.exposure > self._reference.exposure else self._reference
-        for rows in _list_bands(high):
+        for rows in list_bands(high):
             light = frame.light[rows]
             cells = agreement[rows.start // 2 : rows.stop // 2]
             share = cv2.resize(cells, (wide, len(light)), interpolation=cv2.INTER_NEAREST)
@@ -94,44 +92,50 @@ class RobustMerge:
         The variance is that of noise. It is huge where all frames are saturated.
         """
         light, weight, noise = self._light, self._weight, self._noise
-        for rows in _list_bands(len(light)):
+        for rows in list_bands(len(light)):
             np.divide(light[rows], weight[rows], out=light[rows])
             np.divide(noise[rows], np.square(weight[rows]), out=noise[rows])
         return light, noise
 
-    def _measure_agreement(self, frame: SceneLight, noise_gain: float) -> Floats:
-        """Return the share, from 0 to 1, of each cell of *frame*."""
-        reference = self._reference
-        longer = frame if frame.exposure > reference.exposure else reference
-        # A light beyond the limit is known as "at least the limit" only.
-        limit = np.float32(min(reference.limit, frame.limit))
-        high, wide = reference.light.shape
-        # Means of each cell: squared differences, differences, light, known pixels.
-        cells = [np.empty((high // 2, wide // 2), np.float32) for _ in range(4)]
-        for rows in _list_bands(high):
-            here, there = reference.light[rows], frame.light[rows]
-            signal = np.maximum(longer.light[rows], 0)
-            difference = np.minimum(there, limit)
-            difference -= np.minimum(here, limit)
-            # Two saturated pixels say nothing.
-            known = (np.minimum(here, there) < limit).view(np.uint8).astype(np.float32)
-            signal *= known
-            for values, part in zip(
-                (np.square(difference), difference, signal, known), cells, strict=True
-            ):
-                _shrink(as_floats(values), part, rows)
-        window = (_WINDOW, _WINDOW)
-        means = [
-            as_floats(cv2.boxFilter(each, -1, window, borderType=cv2.BORDER_REFLECT_101))
-            for each in cells
-        ]
-        slope = reference.slope + noise_gain * frame.slope
-        offset = reference.offset + noise_gain * frame.offset
-        agreement = cells[0]
-        for rows in _list_bands(high // 2):
-            squares, differences, light, share = (each[rows] for each in means)
-            agreement[rows] = _judge((squares, differences, light, share), slope, offset)
-        return agreement
+
+def measure_agreement(reference: SceneLight, frame: SceneLight, noise_gain: float = 1.0) -> Floats:
+    """Return how far *frame* agrees with *reference*, 0 to 1, for each cell of 2 x 2 pixels.
+
+    Args:
+        reference: (H, W) light.
+        frame: of the same shape, aligned to the reference.
+        noise_gain: what the alignment has made of the frame's variance.
+    """
+    longer = frame if frame.exposure > reference.exposure else reference
+    # A light beyond the limit is known as "at least the limit" only.
+    limit = np.float32(min(reference.limit, frame.limit))
+    high, wide = reference.light.shape
+    # Means of each cell: squared differences, differences, light, known pixels.
+    cells = [np.empty((high // 2, wide // 2), np.float32) for _ in range(4)]
+    for rows in list_bands(high):
+        here, there = reference.light[rows], frame.light[rows]
+        signal = np.maximum(longer.light[rows], 0)
+        difference = np.minimum(there, limit)
+        difference -= np.minimum(here, limit)
+        # Two saturated pixels say nothing.
+        known = (np.minimum(here, there) < limit).view(np.uint8).astype(np.float32)
+        signal *= known
+        for values, part in zip(
+            (np.square(difference), difference, signal, known), cells, strict=True
+        ):
+            _shrink(as_floats(values), part, rows)
+    window = (_WINDOW, _WINDOW)
+    means = [
+        as_floats(cv2.boxFilter(each, -1, window, borderType=cv2.BORDER_REFLECT_101))
+        for each in cells
+    ]
+    slope = reference.slope + noise_gain * frame.slope
+    offset = reference.offset + noise_gain * frame.offset
+    agreement = cells[0]
+    for rows in list_bands(high // 2):
+        squares, differences, light, share = (each[rows] for each in means)
+        agreement[rows] = _judge((squares, differences, light, share), slope, offset)
+    return agreement
 
 
 def _judge(means: tuple[Floats, Floats, Floats, Floats], slope: float, offset: float) -> Floats:
@@ -185,7 +189,3 @@ def _weigh(frame: SceneLight, light: Floats, guide: Floats) -> Floats:
     known += np.float32(_LAST_RESORT / frame.exposure**8)
     weight *= known
     return weight
-
-
-def _list_bands(high: int) -> list[slice]:
-    return [slice(top, min(top + _BAND_ROWS, high)) for top in range(0, high, _BAND_ROWS)]

@@ -21,6 +21,8 @@ Floats = NDArray[np.float32]
 
 MAX_FRAMES = 16
 """As many frames as a bracket of a module has at most."""
+BAND_ROWS = 64
+"""Rows that are worked on at a time, so that all arrays of a step stay in the cache."""
 USABLE = 0.95
 """The signal up to which a pixel counts as not saturated. Its noise may reach beyond."""
 
@@ -43,8 +45,13 @@ class SceneLight:
         return USABLE / self.exposure
 
 
-def measure_light(raw: RawImage, exposure: float) -> SceneLight:
-    """Return the light of *raw*, whose exposure is so many times the least one.
+def measure_light(raw: RawImage, exposure: float, *, out: Floats | None = None) -> SceneLight:
+    """Return the light of *raw*.
+
+    Args:
+        raw: a frame.
+        exposure: how many times it is exposed as much as the least exposed frame.
+        out: memory for the light, (H, W) float32; None makes it.
 
     Raises:
         UsageError: the frame has no noise profile.
@@ -54,15 +61,23 @@ def measure_light(raw: RawImage, exposure: float) -> SceneLight:
     slope, offset = raw.noise_profile
     if not (0 <= slope < np.inf and 0 < offset < np.inf):
         raise UsageError(f"a frame's NoiseProfile of {slope:g} and {offset:g} makes no sense")
-    high, wide = raw.mosaic.shape
     black = np.array(raw.black, np.float32).reshape(2, 2)
     scale = (1 / ((raw.white - black) * exposure)).astype(np.float32)
-    light = np.empty((high, wide), np.float32)
-    for row in (0, 1):
-        levels, factors = np.tile(black[row], wide // 2), np.tile(scale[row], wide // 2)
-        np.subtract(raw.mosaic[row::2], levels, out=light[row::2])
-        light[row::2] *= factors
+    high, wide = raw.mosaic.shape
+    tiles = BAND_ROWS // 2, wide // 2
+    factors, dark = np.tile(scale, tiles), np.tile(scale * black, tiles)
+    light = np.empty((high, wide), np.float32) if out is None else out
+    for rows in list_bands(high):
+        band = light[rows]
+        band[:] = raw.mosaic[rows]
+        band *= factors[: len(band)]
+        band -= dark[: len(band)]
     return SceneLight(light, exposure, slope / exposure, offset / exposure**2)
+
+
+def list_bands(high: int) -> list[slice]:
+    """Return rows to work on at a time, as slices of a frame that is *high* rows high."""
+    return [slice(top, min(top + BAND_ROWS, high)) for top in range(0, high, BAND_ROWS)]
 
 
 def check_count(frames: int) -> None:

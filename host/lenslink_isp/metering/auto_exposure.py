@@ -2,8 +2,8 @@
 
 Each frame says what exposed it. So its light divided by its exposure is the brightness of the
 scene, and the next exposure follows in one step. Only clipped pixels hide how bright they are. The
-estimate for them is careful: a scene is rarely darker than it, so the exposure comes down without
-falling below its target.
+estimate for them continues the histogram beyond saturation. It is careful: a scene is rarely darker
+than it, so the exposure comes down without falling below its target.
 
 States and transitions::
 
@@ -39,6 +39,13 @@ _CLIPPED_LIGHT = 3.5
 _CLIPPED_POWER = 4
 """How slowly that assumption grows with the clipped part. On photographs, 4 never makes the picture
 darker than its target by more than 0.2 EV."""
+_TAIL_LEVELS = int(0.6 * LEVELS), int(0.94 * LEVELS)
+"""Bins of the histogram whose pixels say how many are a little brighter than saturation."""
+_TAIL_SHARE = 0.6
+"""The part of the histogram's continuation that is believed while little is clipped. Chosen on
+photographs: none becomes darker than its target by more than 0.2 EV because of it."""
+_CLIPPED_LEVEL = math.ceil(0.98 * LEVELS)
+"""The first bin of clipped pixels."""
 _DARKEST = 1e-4
 
 
@@ -182,7 +189,24 @@ def _find_light(statistics: Statistics, weights: NDArray[np.float64]) -> float:
     zones = statistics.zones
     green = float((weights * zones[..., 1]).sum())
     clipped = float((weights * statistics.clipped).sum())
-    return green + (_CLIPPED_LIGHT - 1) * clipped**_CLIPPED_POWER
+    # What a clipped pixel has beyond saturation, on average.
+    most = _CLIPPED_LIGHT - 1
+    excess = max(
+        most * clipped ** (_CLIPPED_POWER - 1),
+        min(_TAIL_SHARE * math.sqrt(1 - clipped) * _find_tail(statistics), most * clipped),
+    )
+    return green + excess * clipped
+
+
+def _find_tail(statistics: Statistics) -> float:
+    """Return by how much clipped pixels exceed saturation if the histogram goes on as it ends.
+
+    Bright pixels become fewer with their light, as an exponential function does. Its mean beyond
+    saturation is the part that is clipped over the density below saturation.
+    """
+    first, last = _TAIL_LEVELS
+    density = statistics.histogram[first:last].sum() * LEVELS / (last - first)
+    return float(statistics.histogram[_CLIPPED_LEVEL:].sum() / max(density, 1))
 
 
 def _find_highlight(statistics: Statistics) -> float:

@@ -9,6 +9,7 @@ Two processes share the work, so that no picture delays a packet::
        |             overlays                    |
        v                                         |
     camera_session   exposure_control, -----> settings_sender
+       |             hdr_exposures,              |
        |             point_focus, ----------> remote_module
        |             still_files                 (threads: worker)
        v                                ^

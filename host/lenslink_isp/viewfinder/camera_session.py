@@ -22,7 +22,8 @@ from lenslink.settings import Settings
 from lenslink_isp.develop.picture_files import find_sensor_point
 from lenslink_protocol.ids import HeatState
 
-from .exposure_control import ExposureControl, make_setting
+from .exposure_control import LONGEST_AUTO_US, ExposureControl, make_setting
+from .hdr_exposures import Exposure, HdrExposures
 from .picture_maker import Picture, PictureMaker
 from .point_focus import PointFocus
 from .remote_module import ModuleProfile, RemoteModule
@@ -36,6 +37,7 @@ from .viewer_messages import (
     PressShutter,
     ReleasePoint,
     SetAutomatic,
+    SetHdr,
     SetValue,
     Tap,
 )
@@ -63,12 +65,14 @@ class CameraSession:
         self._ring, self._profile = ring, profile
         self._controls = profile.describe().controls
         self._exposure = ExposureControl(self._controls)
+        self._hdr = HdrExposures(self._controls, LONGEST_AUTO_US)
         self._sender = SettingsSender()
         self._module = Worker(lambda: RemoteModule(ring, profile))
         self._focus = PointFocus(self._module, self._sender.ask, self.tell_state)
         self._picture: Picture | None = None
-        self._recent: deque[tuple[int, FrameMetadata]] = deque()
-        """Time of the end, and what was reported, of the frames of the last two seconds."""
+        self._recent: deque[tuple[int, FrameMetadata, bool]] = deque()
+        """Of the frames of the last two seconds: the time of the end, what was reported, and True
+        if the frame was offered to viewers."""
         self._state: ModuleState | None = None
         self._is_taking_still = False
 
@@ -100,7 +104,12 @@ class CameraSession:
     async def _show_pictures(self, worker: Worker[PictureMaker]) -> None:
         while True:
             await self.viewers.wait_for_any()
-            make = methodcaller("make", self.viewers.wanted)
+            wanted = replace(
+                self.viewers.wanted,
+                is_hdr=self._hdr.is_on,
+                compensation_ev=self._exposure.compensation_ev,
+            )
+            make = methodcaller("make", wanted)
             picture: Picture | None = await worker.call(make)
             if picture is not None:
                 self._on_picture(picture)
@@ -117,17 +126,31 @@ class CameraSession:
     # --- frames -----------------------------------------------------------------------------
 
     def _on_picture(self, picture: Picture) -> None:
+        own, picture = picture, replace(picture, frame=self._hdr.show_middle(picture.frame))
         self._picture = picture
-        self._recent.append((picture.end_ns, picture.frame))
+        self._recent.append((picture.end_ns, picture.frame, bool(picture.jpeg)))
         while picture.end_ns - self._recent[0][0] > _RECENT_NS:
             self._recent.popleft()
         if picture.jpeg:
             self.viewers.offer(picture)
         self._focus.on_frame(picture.frame)
-        if self._sender.has_all(picture.nonce, picture.frame.number):
+        has_all = self._sender.has_all(own.nonce, own.frame.number)
+        if self._hdr.middle is not None:
+            self._alternate(own, self._hdr.middle)
+        elif has_all and own.is_metered:
             changed = self._exposure.update(picture.statistics, picture.frame)
             if changed != Settings():
                 self._sender.ask(changed)
+
+    def _alternate(self, picture: Picture, middle: Exposure) -> None:
+        """Follow the light of an HDR preview, and give the next frame its exposure."""
+        if picture.is_metered and self._hdr.is_shorter(picture.frame):
+            wanted = self._exposure.update_middle(picture.statistics, picture.frame, middle)
+            if wanted != middle:
+                self._hdr.turn_on(wanted)
+        # A module that is slow to answer leaves frames out. Two requests would be sent as one.
+        if self._sender.is_idle:
+            self._sender.ask(self._hdr.choose_next())
 
     # --- viewers ----------------------------------------------------------------------------
 
@@ -150,6 +173,8 @@ class CameraSession:
                 self._exposure.set_automatic(message.name)
             case Compensate():
                 self._exposure.compensation_ev = message.ev
+            case SetHdr():
+                self._set_hdr(message.is_on)
             case Tap():
                 self._start_job(self._focus_at(message.x, message.y, self._get_picture()))
             case ReleasePoint():
@@ -184,7 +209,7 @@ class CameraSession:
         """Return the state of exposure, focus, link and module."""
         state, picture = self._state, self._picture
         # The first frame of a stream has no interval, and its energy is that of a longer time.
-        recent = [frame for _, frame in self._recent if frame.interval_us]
+        recent = [frame for _, frame, _ in self._recent if frame.interval_us]
         seconds = sum(each.interval_us for each in recent) / 1e6
         energy_j = sum(each.energy_uj for each in recent) / 1e6
         return {
@@ -196,15 +221,24 @@ class CameraSession:
             "viewers": len(self.viewers),
             "delay_ms": self.viewers.describe_delay(),
             "frames_s": round(len(recent) / seconds, 1) if seconds else 0,
+            "pictures_s": self._count_pictures(),
             "power_mw": round(1000 * energy_j / seconds) if seconds else 0,
             "temperature_c": picture.frame.temperature_mc / 1000 if picture else None,
             "kelvin": round(picture.kelvin) if picture else 0,
             "is_automatic": self._exposure.is_automatic,
             "exposure_state": self._exposure.state.value,
             "compensation_ev": self._exposure.compensation_ev,
+            "is_hdr": self._hdr.is_on,
             "focus": self._focus.describe(),
             "is_taking_still": self._is_taking_still,
         }
+
+    def _count_pictures(self) -> float:
+        """Return how many pictures a second were offered to viewers."""
+        times = [end_ns for end_ns, _, is_offered in self._recent if is_offered]
+        if len(times) < 2:
+            return 0.0
+        return round(1e9 * (len(times) - 1) / (times[-1] - times[0]), 1)
 
     def _tell_error(self, error: LensLinkError) -> None:
         _log.debug("told to the viewers: %s", error)
@@ -215,9 +249,24 @@ class CameraSession:
         settings.check(self._profile.manifest)
         if name in self._exposure.is_automatic:
             self._exposure.set_manual(name, value)
+            if self._hdr.middle is not None:
+                # The next frames alternate around the value.
+                self._hdr.turn_on(replace(self._hdr.middle, **{name: value}))
+                return
         elif name == "focus_mdpt":
             self._focus.set_by_hand()
         self._sender.ask(settings)
+
+    def _set_hdr(self, is_on: bool) -> None:
+        if not is_on:
+            self._sender.ask(self._hdr.turn_off())
+        elif not self._hdr.is_on:
+            frame = self._get_picture().frame
+            if frame.noise_profile is None:
+                raise UsageError(
+                    "HDR needs to know the noise of frames, which the module withholds"
+                )
+            self._hdr.turn_on(Exposure.of(frame))
 
     # --- focus and stills -------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ settings that it returns.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from lenslink.errors import UsageError
@@ -20,6 +21,8 @@ from lenslink_isp.metering.auto_exposure import (
     Metering,
 )
 from lenslink_isp.metering.statistics import Statistics
+
+from .hdr_exposures import Exposure
 
 LONGEST_AUTO_US: Final = 33_000
 """The longest automatic exposure: a longer one would make the preview slow."""
@@ -113,6 +116,23 @@ class ExposureControl:
             if is_automatic and wanted[name] != getattr(frame, name)
         }
         return Settings(**changed)
+
+    def update_middle(
+        self, statistics: Statistics, frame: FrameMetadata, middle: Exposure
+    ) -> Exposure:
+        """Return the exposure that a preview without HDR would have.
+
+        Args:
+            statistics: of a frame of an HDR preview.
+            frame: that frame, which has another exposure than *middle*.
+            middle: what the HDR preview stands for now.
+        """
+        if not any(self.is_automatic.values()):
+            return middle
+        # What a frame with the middle exposure would have seen, if it could not saturate.
+        ratio = middle.product / max(Exposure.of(frame).product, 1)
+        seen = replace(statistics, zones=statistics.zones * ratio)
+        return Exposure(*self._metering.update(seen, middle.exposure_us, middle.gain_milli))
 
     def _make_limits(self) -> ExposureLimits:
         """Return the ranges of the automatic values. A manual value leaves no choice."""

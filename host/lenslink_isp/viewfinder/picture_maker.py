@@ -19,6 +19,7 @@ from lenslink.frame import ColorCalibration, FrameMetadata, FrameStatus
 from lenslink.raw_files.dng_color import ILLUMINANT_KELVIN
 from lenslink_isp.develop.picture_files import turn_upright
 from lenslink_isp.develop.preview import Preview
+from lenslink_isp.merge.hdr_preview import HdrPreview
 from lenslink_isp.metering.illuminants import make_curve
 from lenslink_isp.metering.statistics import Statistics, measure
 from lenslink_isp.metering.white_balance import AutoWhiteBalance
@@ -32,6 +33,8 @@ _JPEG_QUALITY: Final = 80
 _HISTOGRAM_STEP: Final = 4
 """The histogram counts every fourth pixel of every fourth row."""
 _WAIT_S: Final = 0.25
+_OTHER_EXPOSURE: Final = 0.05
+"""A frame with a sensitivity that differs by this part has another exposure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Wanted:
     """A viewer has room for a picture. Otherwise the frame is only metered."""
     has_zebra: bool = False
     has_peaking: bool = False
+    is_hdr: bool = False
+    """Each frame is merged with an older one of another exposure."""
+    compensation_ev: float = 0.0
+    """How much brighter than usual the picture of an HDR preview becomes."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,6 +61,8 @@ class Picture:
     is_complete: bool
     end_ns: int
     """``time.monotonic_ns()`` when the frame was whole in the ring."""
+    metered: FrameMetadata
+    """The frame that the statistics are of: an older one if an HDR preview does not meter this."""
     statistics: Statistics
     kelvin: float
     """Colour temperature of the white balance; 0 if the module states no colours."""
@@ -67,6 +76,11 @@ class Picture:
     """PNG of half the size."""
     peaking: bytes = b""
 
+    @property
+    def is_metered(self) -> bool:
+        """True if the statistics are those of this frame."""
+        return self.metered == self.frame
+
 
 class PictureMaker(ClosesOnExit):
     """Makes pictures of the frames in the ring *name*, always of the newest one."""
@@ -77,6 +91,13 @@ class PictureMaker(ClosesOnExit):
         self._preview = Preview()
         self._rgb: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self._balance = make_white_balance(self._description.color)
+        self._hdr: HdrPreview | None = None
+        self._metered: tuple[FrameMetadata, Statistics] | None = None
+        """The last frame whose light was measured."""
+        self._sensitivity = 0.0
+        self._is_shorter = True
+        """In an HDR preview: True if the last frame was exposed less than the one before."""
+        self._zebra = b""
 
     def make(self, wanted: Wanted) -> Picture | None:
         """Return the next picture; None if no frame has come for a quarter of a second.
@@ -91,16 +112,21 @@ class PictureMaker(ClosesOnExit):
         end_ns = shared.end_ns
         with make_frame(shared, self._description) as frame:
             raw = RawImage.from_frame(frame)
-            statistics = measure(raw)
+            if self._metered is None or self._is_metered(raw, wanted):
+                self._metered = frame.metadata, measure(raw)
+                if self._balance is not None:
+                    self._balance.update(self._metered[1])
             kelvin = 0.0
             if self._balance is not None:
-                raw = replace(raw, neutral=self._balance.update(statistics))
+                raw = replace(raw, neutral=self._balance.neutral)
                 kelvin = self._balance.kelvin
+            metered, statistics = self._metered
             picture = Picture(
                 frame.metadata,
                 frame.nonce,
                 frame.status is FrameStatus.COMPLETE,
                 end_ns,
+                metered,
                 statistics,
                 kelvin,
                 raw.orientation,
@@ -111,9 +137,11 @@ class PictureMaker(ClosesOnExit):
         """Return the picture with all that is wanted."""
         if self._rgb.shape[:2] != raw.mosaic.shape:
             self._rgb = np.empty((*raw.mosaic.shape, 3), np.uint8)
-        rgb = self._preview.develop(raw, out=self._rgb)
-        rgb = turn_upright(rgb, raw.orientation)
-        zebra = draw_zebra(_turn(find_clipped(raw), raw)) if wanted.has_zebra else b""
+        rgb = turn_upright(self._develop(raw, wanted), raw.orientation)
+        if not wanted.has_zebra:
+            self._zebra = b""
+        elif picture.is_metered or not self._zebra:
+            self._zebra = draw_zebra(_turn(find_clipped(raw), raw))
         peaking = draw_peaking(_turn(find_edges(raw), raw)) if wanted.has_peaking else b""
         return replace(
             picture,
@@ -121,9 +149,31 @@ class PictureMaker(ClosesOnExit):
             height=rgb.shape[0],
             jpeg=_encode_jpeg(rgb),
             histogram=count_levels(rgb),
-            zebra=zebra,
+            zebra=self._zebra,
             peaking=peaking,
         )
+
+    def _is_metered(self, raw: RawImage, wanted: Wanted) -> bool:
+        """Return True if the frame tells the light: without HDR always, else if it is shorter.
+
+        The longer exposures of an HDR preview may be saturated.
+        """
+        now, before = raw.sensitivity or 0.0, self._sensitivity
+        self._sensitivity = now
+        if not wanted.is_hdr:
+            return True
+        if abs(now - before) > _OTHER_EXPOSURE * before:
+            self._is_shorter = now < before
+        return self._is_shorter
+
+    def _develop(self, raw: RawImage, wanted: Wanted) -> NDArray[np.uint8]:
+        """Return the picture as the sensor lies, of this frame alone or of two exposures."""
+        if not wanted.is_hdr or raw.noise_profile is None or raw.sensitivity is None:
+            self._hdr = None
+            return self._preview.develop(raw, out=self._rgb)
+        if self._hdr is None:
+            self._hdr = HdrPreview()
+        return self._hdr.develop(raw, exposure_ev=wanted.compensation_ev, out=self._rgb)
 
     def close(self) -> None:
         """Leave the ring. Idempotent."""

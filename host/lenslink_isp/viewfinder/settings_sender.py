@@ -34,6 +34,11 @@ class SettingsSender:
         self._asked = settings.filled_from(self._asked)
         self._has_asked.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """True if the module has answered all that was asked for."""
+        return not self._is_sending and not self._has_asked.is_set()
+
     async def run(
         self, worker: Worker[ModuleClient], on_error: Callable[[LensLinkError], None]
     ) -> None:
@@ -56,7 +61,7 @@ class SettingsSender:
     def has_all(self, nonce: int, number: int) -> bool:
         """Return True if frame *number* of the session *nonce* has all settings asked for."""
         self._nonce = nonce
-        if self._is_sending or self._has_asked.is_set():
+        if not self.is_idle:
             return False
         if self._first_frame is None or self._first_frame[0] != nonce:
             return True

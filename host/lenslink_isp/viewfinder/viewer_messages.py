@@ -8,6 +8,7 @@ Each message is one JSON object with an ``op``::
     {"op": "compensate", "ev": 0.5}           a brighter picture
     {"op": "tap", "x": 0.5, "y": 0.5}         focus and expose there: parts of width and height
     {"op": "release"}                         forget the point
+    {"op": "hdr", "is_on": true}              merge frames of alternating exposures
     {"op": "overlays", "names": ["zebra"]}    draw these over this viewer's picture
     {"op": "shutter"}                         take a still
 """
@@ -75,6 +76,13 @@ class ReleasePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHdr:
+    """Turn the HDR preview on or off."""
+
+    is_on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChooseOverlays:
     """Draw these overlays."""
 
@@ -86,7 +94,7 @@ class PressShutter:
     """Take a still."""
 
 
-Request = SetValue | SetAutomatic | Compensate | Tap | ReleasePoint | PressShutter
+Request = SetValue | SetAutomatic | Compensate | Tap | ReleasePoint | SetHdr | PressShutter
 """What concerns the camera."""
 Message = Drawn | ChooseOverlays | Request
 
@@ -133,6 +141,13 @@ def _read_tap(message: dict[str, Any]) -> Message:
     return Tap(_read_number(message, "x", 0, 1), _read_number(message, "y", 0, 1))
 
 
+def _read_hdr(message: dict[str, Any]) -> Message:
+    is_on = message["is_on"]
+    if not isinstance(is_on, bool):
+        raise UsageError(f"is_on={is_on!r} must be true or false")
+    return SetHdr(is_on)
+
+
 def _read_overlays(message: dict[str, Any]) -> Message:
     names = message["names"]
     if not isinstance(names, list) or len(names) > len(OVERLAYS):
@@ -151,6 +166,7 @@ _OPERATIONS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[dict[str, Any]]
     "compensate": (("ev",), lambda message: Compensate(_read_number(message, "ev", -3, 3))),
     "tap": (("x", "y"), _read_tap),
     "release": ((), lambda _: ReleasePoint()),
+    "hdr": (("is_on",), _read_hdr),
     "overlays": (("names",), _read_overlays),
     "shutter": ((), lambda _: PressShutter()),
 }

@@ -148,6 +148,23 @@ def test_preview_and_roi_take_turns():
     assert all(one != other for one, other in zip(order, order[1:])), order
 
 
+def test_the_previews_interval_at_most_doubles_beside_a_roi():
+    """On the module's clock, with any region and exposure: one frame of it fits in between."""
+    for crop in ((2, 2, 4, 4), (0, 0, 16, 16)):
+        for exposure in (100, 5000):
+            host = Host()
+            counts = []
+            for stream, place in ((PREVIEW, (0, 0, 0, 0)), (ROI, crop)):
+                host.configure(stream, place)
+                host.ask(wire.T_STREAM, (stream, 0, 0, 0), setting(EXPOSURE, exposure))
+                host.run(20)
+                mark = len(host.heard)
+                host.run(300)
+                counts.append(host.list_order(mark).count(PREVIEW))
+            alone, beside = counts
+            assert beside >= 20 and 2 * beside >= alone - 1, (crop, exposure, counts)
+
+
 def test_the_roi_has_what_the_preview_leaves():
     host = Host()
     for stream, crop, interval in ((PREVIEW, (0, 0, 0, 0), 20000), (ROI, (2, 2, 4, 4), 0)):

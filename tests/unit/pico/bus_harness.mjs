@@ -57,11 +57,18 @@ function configuration(ins) {
   return Buffer.from([9, 2, total, 0, 1, 1, 0, 0x80, 125, 9, 4, 0, 0, 1 + ins.length, 0xff, 0x4c, 0x4b, 0, ...endpoints]);
 }
 
+function serialConfiguration() {
+  const endpoints = [0x03, 0x83].flatMap((address) => [7, 5, address, 2, 64, 0, 0]);
+  const interfaces = [9, 4, 0, 0, 0, 2, 2, 0, 0, 9, 4, 1, 0, 2, 10, 0, 0, 0];
+  const total = 9 + interfaces.length + endpoints.length;
+  return Buffer.from([9, 2, total, 0, 2, 1, 0, 0x80, 125, ...interfaces, ...endpoints]);
+}
+
 const DEVICE = Buffer.from([18, 1, 0, 2, 0xef, 2, 1, 64, 0x8a, 0x2e, 5, 0, 0, 1, 1, 2, 3, 1]);
 
 /** A small device driver: it serves endpoint 0, and the test uses the other endpoints. */
 export class UsbHarness {
-  constructor({ kind = "ideal", seed = 1, ins = [0x83] } = {}) {
+  constructor({ kind = "ideal", seed = 1, ins = [0x83], port = null } = {}) {
     this.clock = new Clock();
     this.usbDPRAM = new Uint8Array(4096);
     this.usbDPRAMView = new DataView(this.usbDPRAM.buffer);
@@ -70,10 +77,25 @@ export class UsbHarness {
     this.events = [];
     this.ins = ins;
     this.configuration = configuration(ins);
+    /** The serial port that the host opens, if it is given one. */
+    this.port = port;
+    if (port) this.configuration = serialConfiguration();
     this.host = new Host(this.clock, this.bus, this.controller, {
-      onAttached: () => this.events.push("attached"),
-      onDetached: () => this.events.push("detached"),
+      onAttached: (_, found) => {
+        this.events.push("attached");
+        port?.openPort(found);
+      },
+      onDetached: () => {
+        this.events.push("detached");
+        port?.closePort();
+      },
+      onReset: () => {
+        port?.closePort();
+        port?.openPort(this.configuration);
+      },
+      onConfigured: () => port?.handleConfigured(),
     });
+    if (port) port.host = this.host;
     /** Called with the address of an endpoint whose buffers the controller is done with. */
     this.onBuffersDone = () => {};
     this.pids = {};
@@ -229,7 +251,9 @@ export class UsbHarness {
       this.setControl(0x80, STALL);
     } else {
       if (request === 5) this.address = setup[2];
+      if (request === 9 && this.port) for (const address of [0x03, 0x83]) this.openEndpoint(address);
       this.answer(Buffer.alloc(0));
+      if (length) this.setControl(0x00, AVAILABLE | DATA1 | SELECT | 64);
     }
   }
 

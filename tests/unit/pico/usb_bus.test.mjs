@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { countStuffedBits } from "../../../hil/lenslink_hil/pico/usb_bus.mjs";
+import { Cable } from "../../../hil/lenslink_hil/pico/cable.mjs";
+import { Console } from "../../../hil/lenslink_hil/pico/console.mjs";
 import { UsbHarness, MS, REGISTER, STALL } from "./bus_harness.mjs";
 
 const EPIPE = -32;
@@ -342,4 +344,69 @@ test("no transaction crosses the end of a frame", () => {
     harness.clock.run(30 * MS);
     assert.ok(harness.host.findPipe(0x83).counters.packets > 400);
   }
+});
+
+function makePort() {
+  const received = [];
+  const opened = [];
+  const harness = new UsbHarness({ port: new Console((data) => received.push(...data), () => opened.push("open")) });
+  harness.attach();
+  harness.clock.run(300 * MS);
+  return { harness, received, opened };
+}
+
+test("the serial port is opened once the board is attached, and its bytes arrive", () => {
+  const { harness, received, opened } = makePort();
+  assert.deepEqual(opened, ["open"]);
+  harness.fill(0x83, Buffer.from("hello"));
+  harness.clock.run(5 * MS);
+  assert.equal(Buffer.from(received).toString(), "hello");
+});
+
+test("the serial port is opened again after a bus reset and after another SET_CONFIGURATION", () => {
+  const { harness, received, opened } = makePort();
+  harness.host.resetBus();
+  harness.clock.run(60 * MS);
+  harness.host.sendRequest(0x00, 9, 1, 0, 0, () => {});
+  harness.clock.run(20 * MS);
+  assert.deepEqual(opened, ["open", "open", "open"]);
+  harness.fill(0x83, Buffer.from("again"));
+  harness.clock.run(5 * MS);
+  assert.equal(Buffer.from(received).toString(), "again", "each byte once");
+});
+
+test("bytes to a serial port that is not open are dropped, and the writer goes on", () => {
+  const { harness } = makePort();
+  harness.detach();
+  let done = 0;
+  harness.port.write(packet(1), () => done++);
+  assert.equal(done, 1);
+});
+
+test("a program that comes and goes beside the serial port takes its own transfers along, and no other", () => {
+  const { harness, received } = makePort();
+  const sent = [];
+  const socket = { on() {}, write: (data) => sent.push(data) };
+  const cable = new Cable(socket, () => {}, true);
+  cable.host = harness.host;
+  const before = harness.resetCount;
+  const record = (kind, value, payload = Buffer.alloc(0)) => {
+    const header = Buffer.alloc(12);
+    header[0] = kind;
+    header[1] = value;
+    header.writeUInt32LE(payload.length, 8);
+    return Buffer.concat([header, payload]);
+  };
+  const urb = Buffer.alloc(16 + 64);
+  urb.writeUInt32LE(7, 0);
+  cable.feed(record(21, 0x03, urb)); // a write that the board does not take
+  cable.feed(record(16, 0));
+  harness.clock.run(1 * MS);
+  assert.equal(sent.length, 1);
+  assert.equal(sent[0].readUInt32LE(12), 7);
+  assert.equal(sent[0].readInt32LE(16), ECONNRESET);
+  assert.equal(harness.resetCount, before);
+  harness.fill(0x83, Buffer.from("still"));
+  harness.clock.run(5 * MS);
+  assert.equal(Buffer.from(received).toString(), "still");
 });

@@ -168,6 +168,7 @@ function showState(state) {
   for (const slider of Object.values(sliders)) slider.showAuto(state.is_automatic);
   if (document.activeElement !== $("compensation")) $("compensation").value = state.compensation_ev;
   showCompensation();
+  $("hdr").setAttribute("aria-pressed", state.is_hdr);
   $("shutter").setAttribute("aria-busy", state.is_taking_still);
   showPoint(state.focus);
 }
@@ -374,6 +375,9 @@ $("picture").addEventListener("click", (event) => {
 });
 $("focus-auto").addEventListener("click", focusAtPoint);
 $("release").addEventListener("click", () => send({ op: "release" }));
+$("hdr").addEventListener("click", () => {
+  send({ op: "hdr", is_on: $("hdr").getAttribute("aria-pressed") !== "true" });
+});
 $("shutter").addEventListener("click", () => send({ op: "shutter" }));
 $("compensation").addEventListener("input", (event) => setCompensation(event.target.value));
 $("compensation-reset").addEventListener("click", () => setCompensation(0));
@@ -403,6 +407,7 @@ const KEYS = {
   0: () => setCompensation(0),
   e: () => sliders.exposure_us.toggleAuto(),
   g: () => sliders.gain_milli.toggleAuto(),
+  d: () => $("hdr").click(),
   z: () => toggle("zebra"),
   p: () => toggle("peaking"),
   h: () => toggle("histogram"),

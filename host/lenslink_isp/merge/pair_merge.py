@@ -1,0 +1,96 @@
+"""Merge two frames of different exposures, fast enough for a preview.
+
+The longer frame has less noise. So its light counts wherever it is not saturated, and the light of
+the shorter frame elsewhere. The frame that is not the reference counts only as far as it agrees
+with the reference: something that moves appears once, as the reference shows it.
+
+One shift is found for the whole frame, and one agreement for 4 x 4 pixels. Both look at every
+second cell of the colour filter only, which is a mosaic of a quarter of the size.
+:mod:`.robust_merge` does better and takes several times as long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .alignment import Aligner
+from .robust_merge import measure_agreement
+from .scene_light import SceneLight, as_floats, list_bands
+
+Floats = NDArray[np.float32]
+
+_FADE_FROM = 0.8
+"""From this part of its limit up to the limit, the longer frame gives way to the shorter one."""
+_FINEST = 4
+"""The shift is found on pictures of at most 1 / 8 of the frame's size."""
+
+
+def merge_pair(reference: SceneLight, other: SceneLight) -> None:
+    """Merge *other* into the light of *reference*, in place.
+
+    Args:
+        reference: where everything is. Its light is overwritten.
+        other: of the same shape and of another exposure.
+
+    >>> here = SceneLight(np.full((64, 64), 0.4, np.float32), 1, 0, 1e-4)
+    >>> there = SceneLight(np.full((64, 64), 0.41, np.float32), 1.5, 0, 1e-5)
+    >>> merge_pair(here, there)
+    >>> round(float(here.light.mean()), 2)
+    0.41
+    """
+    right, down = _find_shift(reference, other)
+    here = _cut(reference, -right, -down)
+    there = _cut(other, right, down)
+    share = measure_agreement(_thin_out(here), _thin_out(there))
+    high, wide = here.light.shape
+    share = as_floats(cv2.resize(share, (wide, high), interpolation=cv2.INTER_LINEAR))
+    is_longer = other.exposure > reference.exposure
+    longer = there if is_longer else here
+    # How far the longer frame counts: 1 below the fade, 0 from its limit on.
+    slope = np.float32(-1 / ((1 - _FADE_FROM) * longer.limit))
+    start = np.float32(1 / (1 - _FADE_FROM))
+    for rows in list_bands(high):
+        weight = longer.light[rows] * slope
+        weight += start
+        np.clip(weight, 0, 1, out=weight)
+        if not is_longer:
+            np.subtract(1, weight, out=weight)
+        weight *= share[rows]
+        weight *= there.light[rows] - here.light[rows]
+        here.light[rows] += weight
+
+
+def _find_shift(reference: SceneLight, other: SceneLight) -> tuple[int, int]:
+    """Return how far *other* has moved to the right and down, in even numbers of pixels."""
+    shifts = Aligner(_thin_out(reference), finest=_FINEST).find_shifts(_thin_out(other))
+    # Every second cell: a pixel of the thinned frame counts for two.
+    right, down = 2 * np.round(np.median(shifts, axis=(0, 1)))
+    return int(right), int(down)
+
+
+def _cut(frame: SceneLight, left: int, top: int) -> SceneLight:
+    """Return the part of the frame that both frames have, without a copy.
+
+    Args:
+        frame: to be cut.
+        left: columns to leave out on the left side; if negative, on the right side.
+        top: the same for rows, on the upper and the lower side.
+    """
+    high, wide = frame.light.shape
+    rows = slice(max(0, top), high + min(0, top))
+    columns = slice(max(0, left), wide + min(0, left))
+    return replace(frame, light=frame.light[rows, columns])
+
+
+def _thin_out(frame: SceneLight) -> SceneLight:
+    """Return every second cell of the frame, in both directions, as a mosaic."""
+    high, wide = ((side // 2 + 1) // 2 * 2 for side in frame.light.shape)
+    light = np.empty((high, wide), np.float32)
+    for y in (0, 1):
+        for x in (0, 1):
+            light[y::2, x::2] = frame.light[y::4, x::4]
+    return replace(frame, light=light)

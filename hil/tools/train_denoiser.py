@@ -313,14 +313,14 @@ def train(steps: int, output: Path) -> None:
     """Train for *steps* steps. Each checkpoint writes the network and the record to *output*."""
     torch.manual_seed(SEED)
     scenes = load_scenes(np.random.default_rng(SEED))
-    trainer = Trainer(scenes, Record(output, steps))
+    learner = Learner(scenes, Record(output, steps))
     begin = 0
     for stage in STAGES:
-        trainer.run_stage(stage, range(begin, min(stage.end, steps)))
+        learner.run_stage(stage, range(begin, min(stage.end, steps)))
         begin = stage.end
 
 
-class Trainer:
+class Learner:
     """The network while it is trained."""
 
     def __init__(self, scenes: Scenes, record: Record) -> None:

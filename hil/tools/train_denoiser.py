@@ -134,8 +134,6 @@ class Stage:
     least_exposure: float = 0.15
     saturated: float = 0.0
     """The share of patches whose colours do not overlap in the camera's filters."""
-    srgb: float = 0.5
-    """The weight of sRGB in the loss "picture". RAW has the rest."""
     rate: float = 2e-3
     """Learning rate, after WARM_UP steps."""
     fade: int = 4500
@@ -149,8 +147,6 @@ STAGES = (
     Stage("picture", 3500, blurred=0.25, least_exposure=0.04, rate=1e-3, fade=600),
     # Saturated colours were, too: one of their channels is nearly black.
     Stage("picture", 4000, blurred=0.1, least_exposure=0.08, saturated=0.6, rate=8e-4, fade=500),
-    # At ISO 2200, RAW was better than BM3D's, but sRGB was not yet.
-    Stage("picture", 4500, blurred=0.1, saturated=0.6, srgb=0.75, rate=6e-4, fade=300),
 )
 
 
@@ -278,21 +274,20 @@ def make_batch(scenes: Scenes, stage: Stage, random: np.random.Generator, count:
     return batch
 
 
-def find_noise_loss(network: nn.Module, batch: Sample, srgb: float) -> torch.Tensor:
+def find_noise_loss(network: nn.Module, batch: Sample) -> torch.Tensor:
     """Return the mean over the patches of the root mean square of the noise that is left.
 
-    The noise's own is about 1. The root gives each patch a say, however hard it is. *srgb* has no
-    meaning here.
+    The noise's own is about 1. The root gives each patch a say, however hard it is.
     """
     error = (network(batch.features) - batch.noise).square().mean(dim=(1, 2, 3))
     return (error + 1e-6).sqrt().mean()
 
 
-def find_picture_loss(network: nn.Module, batch: Sample, srgb: float) -> torch.Tensor:
+def find_picture_loss(network: nn.Module, batch: Sample) -> torch.Tensor:
     """Return what the benchmark measures, with its sign changed: PSNR of RAW and of sRGB.
 
-    It is half of the logarithm of the mean square error, where *srgb* is the weight of sRGB. sRGB
-    is that of white-balanced pixels, without demosaicing.
+    It is a quarter of the sum of both logarithms of the mean square error. sRGB is that of
+    white-balanced pixels, without demosaicing.
     """
     found = batch.clean + batch.noise - network(batch.features)
 
@@ -308,7 +303,7 @@ def find_picture_loss(network: nn.Module, batch: Sample, srgb: float) -> torch.T
     light, true = find_light(found), find_light(batch.clean)
     errors = [light - true, encode(light) - encode(true)]
     logarithms = [(each.square().mean(dim=(1, 2, 3)) + 1e-8).log() for each in errors]
-    return (logarithms[0] * (1 - srgb) + logarithms[1] * srgb).mean() / 2
+    return torch.stack(logarithms).mean() / 2
 
 
 LOSSES = {"noise": find_noise_loss, "picture": find_picture_loss}
@@ -347,7 +342,7 @@ class Learner:
         )
         for count, step in enumerate(steps, 1):
             batch = make_batch(self._scenes, stage, random, BATCH)
-            loss = find_loss(network, batch, stage.srgb)
+            loss = find_loss(network, batch)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -359,7 +354,7 @@ class Learner:
                     mean.lerp_(now, 1 - keep)
             if count % CHECKPOINT == 0 or count == len(steps):
                 with torch.no_grad():
-                    left = float(find_loss(average, checks, stage.srgb))
+                    left = float(find_loss(average, checks))
                 self._record.add(step + 1, left, average)
         network.load_state_dict(average.state_dict())
 

@@ -47,6 +47,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_hostile_host_process.py",
     ),
     "soak": (*_PYTEST, "tests/e2e/test_soak.py"),
+    "viewfinder": (*_PYTEST, "tests/e2e/test_viewfinder_growth.py"),
     "pico": (*_PYTEST, "tests/firmware/test_arch_pico.py", "tests/e2e/test_pico.py"),
     "focus-ring": (*_PYTEST, "tests/e2e/test_focus_ring.py"),
     "ring": (

@@ -41,11 +41,9 @@ SEED = 14
 PATCH = 96
 """Side of a training patch, in pixels of the mosaic."""
 BATCH = 8
-CHECKPOINT = 250
-RATE = 2e-3
+CHECKPOINT = 125
 WARM_UP = 200
-FADE = 2000
-"""The rate rises for WARM_UP steps. After FADE steps it has fallen by the square root of 2."""
+"""Steps in which the learning rate of a stage rises."""
 VALIDATION = 48
 
 PICTURES = {
@@ -56,7 +54,7 @@ PICTURES = {
     "hubble_deep_field.jpg": "NASA, public domain",
     "retina.jpg": "Mikael Haggstrom, CC0",
     "brick.png": "CC0Textures, CC0",
-    "grass.png": "Linolafett (OpenGameArt), CC0",
+    "grass.png": "linolafett (DeviantArt), CC0",
     "gravel.png": "CC0Textures, CC0",
 }
 WEIGHTS = {"hubble_deep_field.jpg": 0.3, "retina.jpg": 0.3}
@@ -134,13 +132,34 @@ class Stage:
     blurred: float = 0.0
     """The share of patches that are out of focus."""
     least_exposure: float = 0.15
+    saturated: float = 0.0
+    """The share of patches whose colours do not overlap in the camera's filters."""
+    coarse: float = 0.0
+    """The share of patches with the noise of a phone at ISO 300 and more."""
+    rate: float = 2e-3
+    """Learning rate, after WARM_UP steps."""
+    fade: int = 4500
+    """Steps after which the rate has fallen to a half."""
 
 
 STAGES = (
     Stage("noise", 1250),
     Stage("picture", 2000),
     # Smooth, dark parts were worse than those of BM3D, as figures of the benchmark's crops showed.
-    Stage("picture", 8000, blurred=0.25, least_exposure=0.04),
+    Stage("picture", 3500, blurred=0.25, least_exposure=0.04, rate=1e-3, fade=600),
+    # Saturated colours were, too: one of their channels is nearly black.
+    Stage("picture", 4000, blurred=0.1, least_exposure=0.08, saturated=0.6, rate=8e-4, fade=500),
+    # The shadows of noisy pictures were too bright: the digital number 0 cuts their noise off.
+    Stage(
+        "picture",
+        4250,
+        blurred=0.1,
+        least_exposure=0.08,
+        saturated=0.6,
+        coarse=0.6,
+        rate=8e-4,
+        fade=300,
+    ),
 )
 
 
@@ -227,7 +246,7 @@ def make_sample(scenes: Scenes, stage: Stage, random: np.random.Generator) -> tu
     if random.random() < stage.blurred:
         light = cv2.GaussianBlur(light, None, np.exp(random.uniform(np.log(0.7), np.log(12))))
     # Another camera: its filters overlap, and its red and blue are less sensitive than its green.
-    overlap = random.uniform(0, 0.35)
+    overlap = 0 if random.random() < stage.saturated else random.uniform(0, 0.35)
     gains = np.array([random.uniform(0.35, 1), 1, random.uniform(0.35, 1)])
     camera = (light * (1 - overlap) + light.mean(2, keepdims=True) * overlap) * gains
     exposure = np.exp(random.uniform(np.log(stage.least_exposure), np.log(1.4)))
@@ -236,8 +255,11 @@ def make_sample(scenes: Scenes, stage: Stage, random: np.random.Generator) -> tu
     # The noise: from ISO 20 to beyond 6400, with little or much read noise.
     shot = np.exp(random.uniform(np.log(3e-5), np.log(2e-2)))
     electrons = 9.9 if random.random() < 0.3 else np.exp(random.uniform(np.log(0.7), np.log(14)))
+    is_coarse = random.random() < stage.coarse
+    if is_coarse:
+        shot, electrons = np.exp(random.uniform(np.log(6e-4), np.log(2e-2))), 9.9
     read = min(electrons * shot, 0.25) ** 2
-    black = 256 / 3839 if random.random() < 0.4 else random.uniform(0.02, 0.2)
+    black = 256 / 3839 if is_coarse or random.random() < 0.4 else random.uniform(0.02, 0.2)
     levels = 2 ** int(random.integers(12, 15)) / (1 + black)
     noisy = random.poisson(clean / shot) * shot + random.normal(0, read**0.5, clean.shape)
     noisy = np.round(np.clip(noisy, -black, 1) * levels) / levels
@@ -307,14 +329,14 @@ def train(steps: int, output: Path) -> None:
     """Train for *steps* steps. Each checkpoint writes the network and the record to *output*."""
     torch.manual_seed(SEED)
     scenes = load_scenes(np.random.default_rng(SEED))
-    trainer = Trainer(scenes, Record(output, steps))
+    learner = Learner(scenes, Record(output, steps))
     begin = 0
     for stage in STAGES:
-        trainer.run_stage(stage, range(begin, min(stage.end, steps)))
+        learner.run_stage(stage, range(begin, min(stage.end, steps)))
         begin = stage.end
 
 
-class Trainer:
+class Learner:
     """The network while it is trained."""
 
     def __init__(self, scenes: Scenes, record: Record) -> None:
@@ -329,13 +351,14 @@ class Trainer:
         random = np.random.default_rng([SEED, steps.start])
         average = Network().to(memory_format=torch.channels_last)
         average.load_state_dict(network.state_dict())
-        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(network.parameters(), stage.rate, weight_decay=1e-4)
         # A rate that does not depend on the number of steps, so training can be ended early.
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1, (step + 1) / WARM_UP) / (1 + step / FADE) ** 0.5
+            optimizer, lambda step: min(1, (step + 1) / WARM_UP) / (1 + step / stage.fade)
         )
         for count, step in enumerate(steps, 1):
-            loss = find_loss(network, make_batch(self._scenes, stage, random, BATCH))
+            batch = make_batch(self._scenes, stage, random, BATCH)
+            loss = find_loss(network, batch)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -398,7 +421,6 @@ class Record:
             "stages": [asdict(stage) for stage in STAGES],
             "batch": BATCH,
             "patch": PATCH,
-            "learning_rate": RATE,
             "cpu_seconds": round(time.process_time() - self._cpu),
             "losses": self._losses,
             "pictures": PICTURES,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes .venv and installs LensLink into it: `sh hil/tools/venv.sh demo|dev|bench|train`, from the checkout.
+# Makes .venv and installs LensLink into it, from the checkout:
+# `sh hil/tools/venv.sh demo|dev|bench|train`.
 # `sh hil/tools/venv.sh python` only prints the Python that would be used.
 #
 # This is plain sh, because it first has to find out whether there is a usable Python.

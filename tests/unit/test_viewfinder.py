@@ -410,9 +410,10 @@ def test_a_viewer_that_comes_before_the_first_picture_is_told_so() -> None:
             session.tell_state()
             sender = asyncio.ensure_future(viewer.run())
             await settle()
-            assert page.texts[0]["focus"] == {"state": "idle", "note": "", "point": None}
+            focus = {"state": "idle", "note": "", "point": None, "serial": 0}
+            assert page.texts[0]["focus"] == focus
             assert page.texts[0]["is_attached"] is False
-            for message in (Tap(0.5, 0.5), PressShutter()):
+            for message in (Tap(0.5, 0.5), SetHdr(is_on=True), PressShutter()):
                 with pytest.raises(UsageError, match="no picture yet"):
                     session.on_message(viewer, message)
             sender.cancel()

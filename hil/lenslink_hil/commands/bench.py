@@ -353,20 +353,36 @@ def control(
     show_default=True,
     help="How long pictures are shown.",
 )
+@click.option("--hdr", "is_hdr", is_flag=True, help="Turn the HDR preview on.")
+@click.option(
+    "--taps",
+    type=click.IntRange(0, 1000),
+    default=0,
+    metavar="N",
+    help="Focus on N points first, and measure when the box shows it.",
+)
 @_JSON_OPTION
 @common_options
 @pass_common
 def measure_viewfinder(
-    common: CommonOptions, url: str | None, *, seconds: float, as_json: bool
+    common: CommonOptions,
+    url: str | None,
+    *,
+    seconds: float,
+    is_hdr: bool,
+    taps: int,
+    as_json: bool,
 ) -> None:
     """Measure how long a picture of the viewfinder takes from the frame ring to the screen.
 
     A headless Chromium shows the page. Where there is none, a client answers at once instead, and
-    the figure is that of the server alone. It needs the extra viewfinder.
+    the figure is that of the server alone. It needs the extra viewfinder. A tap is timed by this
+    machine's clock, which a busy machine stretches.
 
     \b
     Examples:
       lenslink bench viewfinder 'sim:?scene=prbs&width=640&height=480'
+      lenslink bench viewfinder 'sim:?scene=planes' --hdr --taps 10
       lenslink bench viewfinder sim: --json
     """
     require_opencv()
@@ -375,7 +391,8 @@ def measure_viewfinder(
 
     screen = Screen(common)
     with screen.show_progress() as progress:
-        result = run.measure(choose_url(url), seconds, _make_reporter(progress))
+        watch = run.Watch(seconds, is_hdr, taps)
+        result = run.measure(choose_url(url), watch, _make_reporter(progress))
     if as_json:
         emit_json(result)
         return

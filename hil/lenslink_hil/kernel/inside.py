@@ -38,8 +38,6 @@ def run_tests(transport: str, *paths: str) -> dict[str, Any]:
              "--lens", URLS[transport], "--tally", str(path), f"--timeout={_TEST_S}",
              "-v", "-rfE", "--tb=short", "--durations=40",
                 "--color=no", "-p", "no:cacheprovider", *paths],
-            # The time limits in the guest are long already.
-            env={"LENSLINK_TEST_SLOWDOWN": "1"} | os.environ,
             check=False,
         )  # fmt: skip
         found = read_results(path)

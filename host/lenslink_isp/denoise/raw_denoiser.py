@@ -7,6 +7,7 @@ memory than their result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,12 @@ OVERLAP = 56
 """What a tile sees on each side of its inner part, in pixels: as far as the network sees."""
 MOST_NOISE = 5.0
 """No pixel is changed by more than so many standard deviations of its noise."""
+QUIET_SHARE = 0.6
+"""The share of the noise that is taken out of a picture with little noise. There the network errs
+by nearly as much as the noise itself, and a part of its answer is better than all of it."""
+QUIET_NOISE, FULL_NOISE = 0.006, 0.012
+"""Noise of a mid-grey, up to which that share is taken, and from which on all of the noise."""
+_MID_GREY = 0.18
 _ALIGNMENT = 2 * MULTIPLE
 """Tiles begin and end at multiples of this, so that every tile has the network's grid."""
 _NO_FLOOR = -1.0
@@ -47,7 +54,7 @@ class DenoiseSettings:
     """
 
     strength: float = 1.0
-    """How much of the noise is taken away, from 0 (none) to 1."""
+    """How much of the noise that is found is taken away, from 0 (none) to 1."""
     noise_profile: tuple[float, float] | None = None
     """S and O of the noise. None takes those that the picture states, else measures them."""
 
@@ -88,7 +95,7 @@ def denoise_raw(
         seen = units.from_light(light)
         noise = network.find_noise(make_features(seen, units.find_floor(grid.floor)))
         np.clip(noise, -MOST_NOISE, MOST_NOISE, out=noise)
-        noise *= np.float32(settings.strength)
+        noise *= np.float32(settings.strength * find_share(*profile))
         grid.write_light(tile, units.to_light(light, seen, noise), result)
     return replace(
         raw,
@@ -97,6 +104,17 @@ def denoise_raw(
         white=1.0,
         noise_profile=None,
     )
+
+
+def find_share(shot: float, read: float) -> float:
+    """Return the share of the network's answer that is used, for S and O of the noise.
+
+    >>> find_share(1e-3, 1e-4), round(find_share(4e-4, 9e-6), 2), find_share(1e-5, 1e-8)
+    (1.0, 0.8, 0.6)
+    """
+    noise = math.sqrt(shot * _MID_GREY + read)
+    part = (noise - QUIET_NOISE) / (FULL_NOISE - QUIET_NOISE)
+    return QUIET_SHARE + (1 - QUIET_SHARE) * min(max(part, 0.0), 1.0)
 
 
 @dataclass(frozen=True, slots=True)

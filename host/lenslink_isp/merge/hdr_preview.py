@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink_isp.develop.color import make_gains
 from lenslink_isp.develop.local_tone import LocalTone, ToneCurve
 from lenslink_isp.develop.preview import Preview
 from lenslink_isp.develop.tone import FULL_SCALE
@@ -84,7 +85,9 @@ class HdrPreview:
             self._words = np.empty(raw.mosaic.shape, np.uint16)
         reference = measure_light(raw, exposures[0], out=self._light)
         if self._other is not None:
-            merge_pair(reference, measure_light(self._other, exposures[1], out=self._older))
+            older = measure_light(self._other, exposures[1], out=self._older)
+            colours = make_gains(raw.neutral)
+            merge_pair(reference, older, [colours["RGB".index(each)] for each in raw.cfa])
         merged = replace(raw, mosaic=self._light, black=_NO_BLACK, white=1.0, baseline_exposure=0.0)
         tone = LocalTone(merged)
         curve = self._choose_curve(tone.find_curve(), raw, exposures[0])

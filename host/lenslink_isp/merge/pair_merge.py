@@ -11,6 +11,7 @@ second cell of the colour filter only, which is a mosaic of a quarter of the siz
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -19,22 +20,28 @@ from numpy.typing import NDArray
 
 from .alignment import Aligner
 from .robust_merge import measure_agreement
-from .scene_light import SceneLight, as_floats, list_bands
+from .scene_light import BAND_ROWS, SceneLight, as_floats, list_bands
 
 Floats = NDArray[np.float32]
 
 _FADE_FROM = 0.8
 """From this part of its limit up to the limit, the longer frame gives way to the shorter one."""
+_LEAST_DOUBT = np.float32(1e-6)
 _FINEST = 4
 """The shift is found on pictures of at most 1 / 8 of the frame's size."""
 
 
-def merge_pair(reference: SceneLight, other: SceneLight) -> None:
+def merge_pair(
+    reference: SceneLight, other: SceneLight, gains: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> None:
     """Merge *other* into the light of *reference*, in place.
 
     Args:
         reference: where everything is. Its light is overwritten.
         other: of the same shape and of another exposure.
+        gains: of the white balance, for the four pixels of a cell. If the reference is the longer
+            frame, and the other one does not agree, a cell with a saturated pixel is clipped to
+            white. Otherwise it would have a colour.
 
     >>> here = SceneLight(np.full((64, 64), 0.4, np.float32), 1, 0, 1e-4)
     >>> there = SceneLight(np.full((64, 64), 0.41, np.float32), 1.5, 0, 1e-5)
@@ -53,15 +60,23 @@ def merge_pair(reference: SceneLight, other: SceneLight) -> None:
     # How far the longer frame counts: 1 below the fade, 0 from its limit on.
     slope = np.float32(-1 / ((1 - _FADE_FROM) * longer.limit))
     start = np.float32(1 / (1 - _FADE_FROM))
+    cell = 1 / (longer.exposure * np.array(gains, np.float32).reshape(2, 2))
+    white = np.tile(cell.astype(np.float32), (BAND_ROWS // 2, wide // 2))
     for rows in list_bands(high):
         weight = longer.light[rows] * slope
         weight += start
         np.clip(weight, 0, 1, out=weight)
         if not is_longer:
             np.subtract(1, weight, out=weight)
+            doubt = _spread_maximum(weight)
+            doubt *= 1 - share[rows]
         weight *= share[rows]
         weight *= there.light[rows] - here.light[rows]
         here.light[rows] += weight
+        if not is_longer:
+            np.maximum(doubt, _LEAST_DOUBT, out=doubt)
+            np.divide(white[: len(doubt)], doubt, out=doubt)
+            np.minimum(here.light[rows], doubt, out=here.light[rows])
 
 
 def _find_shift(reference: SceneLight, other: SceneLight) -> tuple[int, int]:
@@ -84,6 +99,13 @@ def _cut(frame: SceneLight, left: int, top: int) -> SceneLight:
     rows = slice(max(0, top), high + min(0, top))
     columns = slice(max(0, left), wide + min(0, left))
     return replace(frame, light=frame.light[rows, columns])
+
+
+def _spread_maximum(values: Floats) -> Floats:
+    """Return the largest value of each cell of 2 x 2 pixels, at all its pixels."""
+    rows = np.maximum(values[0::2], values[1::2])
+    cells = np.maximum(rows[:, 0::2], rows[:, 1::2])
+    return cells.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def _thin_out(frame: SceneLight) -> SceneLight:

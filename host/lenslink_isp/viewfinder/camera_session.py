@@ -30,6 +30,7 @@ from .remote_module import ModuleProfile, RemoteModule
 from .settings_sender import SettingsSender
 from .still_files import StillFiles
 from .viewer_messages import (
+    BoxDrawn,
     ChooseOverlays,
     Compensate,
     Drawn,
@@ -164,6 +165,9 @@ class CameraSession:
             case Drawn():
                 viewer.note_drawn(message.serial)
                 return
+            case BoxDrawn():
+                self._focus.note_drawn(message.serial)
+                return
             case ChooseOverlays():
                 viewer.overlays = message.names
                 return
@@ -220,7 +224,9 @@ class CameraSession:
             "incomplete_frames": 0 if state is None else state.incomplete_frames,
             "viewers": len(self.viewers),
             "delay_ms": self.viewers.describe_delay(),
+            "box_delay_ms": self._focus.describe_delay(),
             "frames_s": round(len(recent) / seconds, 1) if seconds else 0,
+            "longest_interval_ms": max((each.interval_us for each in recent), default=0) / 1000,
             "pictures_s": self._count_pictures(),
             "power_mw": round(1000 * energy_j / seconds) if seconds else 0,
             "temperature_c": picture.frame.temperature_mc / 1000 if picture else None,

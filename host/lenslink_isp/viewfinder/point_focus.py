@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import enum
 import logging
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -26,9 +28,12 @@ from lenslink_isp.focus.auto_focus import FocusState
 from lenslink_isp.focus.tap import FocusResult, focus_at
 
 from .remote_module import CaptureStopped, RemoteModule
+from .viewers import summarise_delays
 from .worker import Worker
 
 _FOCUS_S: Final = 30.0
+_KEPT_CHANGES: Final = 16
+_KEPT_DELAYS: Final = 600
 
 _log = logging.getLogger(__name__)
 
@@ -69,12 +74,36 @@ class PointFocus:
         self._status = FocusStatus.IDLE
         self._note = ""
         self._point: tuple[float, float] | None = None
+        self._changes: dict[int, int] = {}
+        """When the box changed, ``time.monotonic_ns()``, by the serial of the change."""
+        self._serial = 0
+        self._delays_ns: deque[int] = deque(maxlen=_KEPT_DELAYS)
         self._search: _Search | None = None
         """The search that is under way or waits for its turn; None if there is none."""
 
     def describe(self) -> dict[str, object]:
         """Return the box: state, note, and the point as parts of the upright picture."""
-        return {"state": self._status.value, "note": self._note, "point": self._point}
+        return {
+            "state": self._status.value,
+            "note": self._note,
+            "point": self._point,
+            "serial": self._serial,
+        }
+
+    def note_drawn(self, serial: int) -> None:
+        """Note that a page has drawn the box as it is since the change with that serial.
+
+        Raises:
+            UsageError: there was no such change, or it is long ago.
+        """
+        changed_ns = self._changes.get(serial)
+        if changed_ns is None:
+            raise UsageError(f"box_drawn: the box has no change {serial}")
+        self._delays_ns.append(time.monotonic_ns() - changed_ns)
+
+    def describe_delay(self) -> dict[str, float]:
+        """Return the delay from a change of the box to a page's answer that it is drawn."""
+        return summarise_delays(self._delays_ns)
 
     def stop(self) -> None:
         """Stop a search, if there is one: somebody focuses by hand, or the module has left."""
@@ -147,4 +176,7 @@ class PointFocus:
         if (status, note) != (self._status, self._note):
             _log.debug("focus: %s -> %s %s", self._status.value, status.value, note)
         self._status, self._note = status, note
+        self._serial += 1
+        self._changes[self._serial] = time.monotonic_ns()
+        self._changes.pop(self._serial - _KEPT_CHANGES, None)
         self._on_change()

@@ -3,6 +3,7 @@
 Each message is one JSON object with an ``op``::
 
     {"op": "drawn", "serial": 7}              the page has drawn that picture
+    {"op": "box_drawn", "serial": 3}          the page has drawn the box of the focus
     {"op": "set", "name": "gain_milli", "value": 2000}
     {"op": "auto", "name": "exposure_us"}     follow the scene again
     {"op": "compensate", "ev": 0.5}           a brighter picture
@@ -36,6 +37,13 @@ _MAX_SERIAL: Final = (1 << 53) - 1
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The page has drawn a picture."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoxDrawn:
+    """The page has drawn the box of the focus as it is since the change with that serial."""
 
     serial: int
 
@@ -96,7 +104,7 @@ class PressShutter:
 
 Request = SetValue | SetAutomatic | Compensate | Tap | ReleasePoint | SetHdr | PressShutter
 """What concerns the camera."""
-Message = Drawn | ChooseOverlays | Request
+Message = Drawn | BoxDrawn | ChooseOverlays | Request
 
 
 def read_message(text: str) -> Message:
@@ -155,12 +163,13 @@ def _read_overlays(message: dict[str, Any]) -> Message:
     return ChooseOverlays(frozenset(_read_name(each, OVERLAYS) for each in names))
 
 
-def _read_drawn(message: dict[str, Any]) -> Message:
-    return Drawn(check_whole_number("serial", message["serial"], 0, _MAX_SERIAL))
+def _read_serial(message: dict[str, Any]) -> int:
+    return check_whole_number("serial", message["serial"], 0, _MAX_SERIAL)
 
 
 _OPERATIONS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Message]]]] = {
-    "drawn": (("serial",), _read_drawn),
+    "drawn": (("serial",), lambda message: Drawn(_read_serial(message))),
+    "box_drawn": (("serial",), lambda message: BoxDrawn(_read_serial(message))),
     "set": (("name", "value"), _read_value),
     "auto": (("name",), lambda message: SetAutomatic(_read_name(message["name"], AUTOMATIC))),
     "compensate": (("ev",), lambda message: Compensate(_read_number(message, "ev", -3, 3))),

@@ -18,7 +18,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from lenslink.errors import UsageError
@@ -135,14 +135,9 @@ class Viewers:
     def describe_delay(self) -> dict[str, float]:
         """Return the delay from a frame in the ring to the page's answer that it is drawn.
 
-        It is of the last 600 pictures of all viewers, in milliseconds: ``count``, ``p50``, ``p99``.
+        It is of the last 600 pictures of all viewers.
         """
-        ordered = sorted(self._delays_ns)
-        last = len(ordered) - 1
-        if last < 0:
-            return {"count": 0, "p50": 0.0, "p99": 0.0}
-        half, most = ordered[last // 2], ordered[math.ceil(last * 0.99)]
-        return {"count": last + 1, "p50": round(half / 1e6, 2), "p99": round(most / 1e6, 2)}
+        return summarise_delays(self._delays_ns)
 
     @property
     def wanted(self) -> Wanted:
@@ -160,6 +155,21 @@ class Viewers:
         """Send a message to all. See :meth:`Viewer.tell`."""
         for viewer in self._viewers:
             viewer.tell(kind, message, key)
+
+
+def summarise_delays(delays_ns: Iterable[int]) -> dict[str, float]:
+    """Return ``count``, and ``p50``, ``p95`` and ``p99`` in milliseconds.
+
+    >>> summarise_delays(range(1_000_000, 6_000_000, 1_000_000))
+    {'count': 5, 'p50': 3.0, 'p95': 5.0, 'p99': 5.0}
+    """
+    ordered = sorted(delays_ns)
+    last = len(ordered) - 1
+    if last < 0:
+        return {"count": 0, "p50": 0.0, "p95": 0.0, "p99": 0.0}
+    places = {"p50": last // 2, "p95": math.ceil(last * 0.95), "p99": math.ceil(last * 0.99)}
+    found = {name: round(ordered[place] / 1e6, 2) for name, place in places.items()}
+    return {"count": last + 1, **found}
 
 
 def encode_picture(picture: Picture, serial: int, overlays: frozenset[str]) -> bytes:

@@ -11,6 +11,7 @@ const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [250, 4000];
 const OVERLAYS = ["zebra", "peaking"];
 
 const camera = { controls: {}, state: null, frame: null, socket: null, waitMs: FIRST_WAIT_MS };
+let boxSerial = null; // of the box that is shown
 let point = { x: 0.5, y: 0.5 };
 
 // --- connection -------------------------------------------------------------------------------
@@ -23,6 +24,7 @@ function connect() {
   camera.socket = socket;
   socket.onopen = () => {
     camera.waitMs = FIRST_WAIT_MS;
+    boxSerial = null;
     sendOverlays();
   };
   socket.onmessage = (event) => {
@@ -186,6 +188,11 @@ function showPoint(focus) {
   box.dataset.state = focus.state;
   const notes = { scanning: "focusing", reached: "in focus", failed: "no focus", idle: "" };
   $("point-note").textContent = focus.note || notes[focus.state];
+  // The answer says how long a change took to the screen. The first state tells of no change.
+  if (boxSerial !== null && boxSerial !== focus.serial) {
+    requestAnimationFrame(() => send({ op: "box_drawn", serial: focus.serial }));
+  }
+  boxSerial = focus.serial;
 }
 
 function placePoint() {

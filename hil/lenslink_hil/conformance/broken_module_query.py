@@ -128,6 +128,22 @@ class LateIsUnknown(Defect):
         return [edit_message(packet, outcome=Outcome.UNKNOWN) if is_late else data]
 
 
+class OneLateAtATime(Defect):
+    """Takes all but the newest late answer for one in its turn: its id is the oldest then."""
+
+    def __init__(self) -> None:
+        self._pending: set[int] = set()
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.PENDING:
+            self._pending.add(packet.id)
+        message = packet.message() if packet.kind == MessageType.QUERY_REPLY else None
+        is_unknown = isinstance(message, QueryReply) and message.outcome == Outcome.UNKNOWN
+        if is_unknown and len(self._pending) > 1:
+            return [edit_message(packet, outcome=Outcome.NOT_DONE)]
+        return [data]
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-QUERY-1": (
         KnowsLastSessionOnly,
@@ -144,6 +160,6 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
 """The plain modules that break a clause."""
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "M-QUERY-1": (PendingIsNotDone, LateIsUnknown),
+    "M-QUERY-1": (PendingIsNotDone, LateIsUnknown, OneLateAtATime),
 }
 """The defects on the line of the firmware's module, by clause."""

@@ -19,6 +19,9 @@ from .packets import describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
+_LATE_MS = 150
+"""Time for a few requests before a pending one is answered."""
+
 
 def _check_outcomes(peer: HostPeer, session: int, wanted: dict[int, Outcome]) -> None:
     for request, outcome in wanted.items():
@@ -205,3 +208,32 @@ def query_of_a_pending_request(peer: HostPeer) -> None:
     outcome = peer.call(Query(peer.nonce, done), QueryReply).outcome
     said = f"request {done}, answered before an older one that was pending, has outcome {outcome}"
     check(outcome != Outcome.NOT_DONE, said)
+
+
+@CASES.add("M-QUERY-1")
+def behind_two_late_answers(peer: HostPeer) -> None:
+    """No request that was executed is NOT_DONE, when two were answered behind newer ones."""
+    open_test_session(peer)
+    executed: list[int] = []
+    for _ in range(2):
+        mark = len(peer.log)
+        late = peer.send_request(Test(TestAction.PENDING, 0, _LATE_MS))
+        check(wait_for_type(peer, MessageType.PENDING, mark), "Pending does not come within 1 s")
+        for _ in range(2):
+            executed.append(peer.next_id)
+            check_answers(peer)
+        check(peer.wait_for_answer(late, 2.0, mark), "a pending request is never answered")
+        executed.append(late)
+        _check_executed(peer, executed)
+    for _ in range(3):
+        executed.append(peer.next_id)
+        check_answers(peer)
+        _check_executed(peer, executed)
+
+
+def _check_executed(peer: HostPeer, numbers: list[int]) -> None:
+    """Fail if Query calls one of the requests, all of which were executed, NOT_DONE."""
+    for number in numbers:
+        outcome = peer.call(Query(peer.nonce, number), QueryReply).outcome
+        said = f"request {number}, which was executed, is NOT_DONE"
+        check(outcome != Outcome.NOT_DONE, said)

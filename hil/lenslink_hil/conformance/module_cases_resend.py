@@ -192,7 +192,7 @@ def gone_tiles_are_named_once(peer: HostPeer) -> None:
             raise NotClaimed("the module does not send again (no RESEND)")
         session.call(Stop(stream), Accepted)
         number = next(p.id for p in session.log if p.kind == MessageType.FRAME_START)
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         width, height = configured.width, configured.height
         whole = (0, 0, width, height)
         in_one_tile = [(0, height - 2, 2, 2), (4, height - 2, 2, 2), (0, height - 1, 2, 1)]
@@ -342,7 +342,7 @@ def again_while_under_way(peer: HostPeer) -> None:
             raise NotClaimed("the module does not send again (no RESEND)")
         tile = next(p for p in session.log if p.kind == MessageType.TILE)
         session.send(Resend(0, 1, struct.pack("<4H", *place_of(tile))), tile.id, stream)
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         session.wait_for_frame(stream)
         first: dict[Rectangle, bytes] = {}
         for packet in session.log:
@@ -475,7 +475,7 @@ def ends_behind_other_requests(peer: HostPeer) -> None:
         if not session.open_session().capabilities & Capability.RESEND:
             raise NotClaimed("the module does not send again (no RESEND)")
         session.configure(stream, 4 * session.find_smallest_mode().width)
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         session.start_capture(stream=stream)
         picture = session.wait_for_frame(stream)
         if picture.start is None or picture.end is None:

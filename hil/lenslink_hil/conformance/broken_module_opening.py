@@ -246,6 +246,15 @@ class SilentToOtherVersions(PlainModule):
             super().on_hello(header, payload)
 
 
+class EmptyRangeIsMalformed(PlainModule):
+    """Does not answer a Hello whose oldest version is newer than its newest."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        message = Hello.decode(payload)
+        if message.version_min <= message.version_max:
+            super().on_hello(header, payload)
+
+
 class AcceptsOtherVersions(PlainModule):
     """Opens a session of any version."""
 
@@ -315,6 +324,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-HELLO-4": (AnswersDetached, StaysDetached),
     "M-HELLO-5": (
         SilentToOtherVersions,
+        EmptyRangeIsMalformed,
         AcceptsOtherVersions,
         RefusesAsUnsupported,
         LooksAtNewestOnly,

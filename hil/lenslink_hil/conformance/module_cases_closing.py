@@ -37,6 +37,7 @@ from .module_steps import (
     every,
     expect_no_answer,
     grow,
+    open_next_connection,
     open_test_session,
     other_value,
     replace_session,
@@ -149,17 +150,12 @@ def nothing_is_left_by_close(peer: HostPeer) -> None:
 @CASES.add("M-CLOSE-1")
 def nothing_is_left_by_a_connection(peer: HostPeer) -> None:
     """After the end of a connection the next session finds as little as after Close."""
-    before = peer.open_session()
+    peer.open_session()
     _, picture = peer.take_still(4 * peer.find_smallest_mode().width)
     assert picture.end is not None
     peer.configure(PREVIEW)
     peer.start_stream(20000)
-    if not peer.wire.reopen():
-        raise NotClaimed("this bench cannot make a new connection")
-    fresh = peer.start_session()
-    after = fresh.open_session()
-    if after.boot_count != before.boot_count or after.uptime_us < before.uptime_us:
-        raise NotClaimed("on this bench a new connection starts the module anew")
+    fresh = open_next_connection(peer)
     check_nothing_left(peer, fresh, picture.end.id, "the end of a connection")
     fresh.close()
 
@@ -189,14 +185,9 @@ def every_kind_of_close(peer: HostPeer) -> None:
 @CASES.add("M-CLOSE-1")
 def numbers_over_a_connection(peer: HostPeer) -> None:
     """Frame numbers go on over a new connection, if the module was not restarted."""
-    before = peer.open_session()
+    peer.open_session()
     _, picture = peer.take_still()
-    if not peer.wire.reopen():
-        raise NotClaimed("this bench cannot make a new connection")
-    fresh = peer.start_session()
-    after = fresh.open_session()
-    if after.boot_count != before.boot_count or after.uptime_us < before.uptime_us:
-        raise NotClaimed("on this bench a new connection starts the module anew")
+    fresh = open_next_connection(peer)
     fresh.configure(STILL)
     fresh.grant_credits(PLENTY, PLENTY, PLENTY)
     accepted = fresh.call(Capture(STILL, 1), Accepted)

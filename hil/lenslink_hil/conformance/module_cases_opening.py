@@ -378,8 +378,11 @@ def no_common_version(peer: HostPeer) -> None:
 
 @CASES.add("M-HELLO-5")
 def older_and_newer_versions(peer: HostPeer) -> None:
-    """Versions without the module's major are refused with VERSION, in the module's version."""
-    for oldest, newest in ((0x20, 0x3F), (0x0F, 0x0F)):
+    """Versions without the module's major are refused with VERSION, in the module's version.
+
+    So is a range whose first version is newer than its last one: it is empty.
+    """
+    for oldest, newest in ((0x20, 0x3F), (0x0F, 0x0F), (0x1F, VERSION), (0x20, VERSION)):
         session = peer.start_session()
         answer = session.try_hello(ALL, (oldest, newest), version=newest)
         refused = isinstance(answer, Error) and answer.code == ErrorCode.VERSION

@@ -30,6 +30,7 @@ from lenslink_protocol.messages import (
     GetManifest,
     Heartbeat,
     HeartbeatReply,
+    HelloReply,
     ManifestPiece,
     Resend,
     Resent,
@@ -115,6 +116,37 @@ def check_sequences(packets: list[Packet]) -> None:
         check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
 
 
+def open_next_connection(peer: HostPeer) -> HostPeer:
+    """End the connection, make another one, and return a session on it.
+
+    A module may notice the end of the connection later than the next Hello, and refuse that one as
+    a second host's. So the Hello is tried again, on further connections, until SILENCE_MS / 2 has
+    passed.
+
+    Raises:
+        NotClaimed: The bench has no other connection, or starts the module anew with it.
+        Failed: The module does not answer with HelloReply.
+    """
+    before = peer.session
+    end = peer.wire.now() + ALIVE_S
+    while True:
+        is_last = peer.wire.now() >= end
+        if not peer.wire.reopen():
+            raise NotClaimed("this bench cannot make a new connection")
+        fresh = peer.start_session()
+        answer = fresh.try_hello()
+        is_busy = isinstance(answer, Error) and answer.code == ErrorCode.STATE
+        if not is_busy or is_last:
+            break
+    if not isinstance(answer, HelloReply):
+        raise Failed(f"Hello on a new connection is answered with {describe(answer)}")
+    fresh.session = answer
+    assert before is not None
+    if answer.boot_count != before.boot_count or answer.uptime_us < before.uptime_us:
+        raise NotClaimed("on this bench a new connection starts the module anew")
+    return fresh
+
+
 def block_frame(peer: HostPeer, stream: int = PREVIEW, is_capture: bool = False) -> Configured:
     """Begin a frame that waits for credits after its first tile; return its plan.
 
@@ -186,13 +218,26 @@ def gone_rectangles(message: Resent) -> list[Rectangle]:
 
 
 def cover(places: list[Rectangle], configured: Configured) -> bytearray:
-    """Return a byte for each pixel of the frame: 1 if a rectangle covers the pixel."""
+    """Return a byte for each pixel of the frame: 1 if a rectangle covers the pixel.
+
+    A rectangle may reach beyond the frame.
+    """
     covered = bytearray(configured.width * configured.height)
     for x, y, width, height in places:
-        for row in range(y, y + height):
+        columns = max(0, min(width, configured.width - x))
+        for row in range(y, min(y + height, configured.height)):
             at = row * configured.width + x
-            covered[at : at + width] = b"\1" * width
+            covered[at : at + columns] = b"\1" * columns
     return covered
+
+
+def count_unanswered(
+    configured: Configured, asked: list[Rectangle], message: Resent, came: list[Packet]
+) -> int:
+    """Return how many pixels that a Resend asked for are neither sent again nor gone."""
+    again = [place_of(p) for p in came if p.kind == MessageType.TILE]
+    answered = int.from_bytes(cover(again + gone_rectangles(message), configured))
+    return (int.from_bytes(cover(asked, configured)) & ~answered).bit_count()
 
 
 def open_lanes(peer: HostPeer) -> Configured:

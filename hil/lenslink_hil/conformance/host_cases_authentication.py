@@ -135,6 +135,23 @@ class CutProof(_Keyed):
 
 
 @CASES.add("H-AUTH-3")
+class LongProof(_Keyed):
+    """A byte follows the right proof."""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        return super().prove(challenge, serial) + b"\1"
+
+
+@CASES.add("H-AUTH-3")
+class LastByteDiffers(_Keyed):
+    """The last byte of the proof is not the right one."""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        proof = super().prove(challenge, serial)
+        return proof[:-1] + bytes([proof[-1] ^ 1])
+
+
+@CASES.add("H-AUTH-3")
 class OldProof(_Keyed):
     """In the second session comes the right proof of the first one again: a replay."""
 

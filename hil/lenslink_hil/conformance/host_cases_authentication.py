@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability, ErrorCode, ManifestKey, MessageType
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import AuthEntry, Challenge, Error, Proof
@@ -10,7 +9,7 @@ from lenslink_protocol.params import AUTH_BYTES
 
 from .cases import Cases, NotClaimed, NotRun, check
 from .module_cases_authentication import SCHEMES
-from .module_peer import FIRMWARE, SERIAL, HostResult, Script
+from .module_peer import SERIAL, HostResult, Script
 from .packets import Packet
 from .peer_wire import Wire
 
@@ -23,6 +22,7 @@ class _Doubtful(Script):
     """A module that has AUTH, and cannot prove anything."""
 
     capabilities = int(Capability.RESEND | Capability.AUTH)
+    has_auth = False
     limit_s = 4.0
 
     def make_manifest(self) -> bytes:
@@ -108,10 +108,6 @@ class _Keyed(_Doubtful):
         length = len(message.challenge)
         check(length == AUTH_BYTES, f"a challenge of {length} bytes")
         self.send_reply(packet, Proof(message.scheme, self.prove(message.challenge)))
-
-    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
-        assert self.key is not None
-        return make_proof(self.key, challenge, self.nonce, serial, FIRMWARE)
 
 
 @CASES.add("H-AUTH-3")

@@ -92,6 +92,7 @@ class NoCapabilities(Script):
     """The session has no capability, and a tile is lost: it is not asked for again."""
 
     capabilities = 0
+    has_auth = False
 
     def make_items(self) -> list[Item]:
         return [lose_tile(item) for item in super().make_items()]

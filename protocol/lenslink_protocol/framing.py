@@ -268,6 +268,8 @@ class Receiver:
         """Sequence of the last packet that was passed on or discarded as a whole."""
         self.lost_packets = 0
         """Packets missing from the lane's sequence."""
+        self.valid_headers = 0
+        """Headers whose CRC, version and length are right, whatever became of their payloads."""
         self._state = _HEADER
         self._head = memoryview(bytearray(HEADER_BYTES))
         self._head_fill = 0
@@ -444,6 +446,7 @@ class Receiver:
         if header.length > limit:
             self._discard(DiscardReason.LENGTH, header)
             return False
+        self.valid_headers += 1
         is_wanted = self._is_fresh(header)
         if is_wanted:
             self._advance_sequence(header.sequence)

@@ -582,10 +582,12 @@ class Link:
         """
         self.now = now
         receiver = self.lanes[lane].receiver
+        headers = receiver.valid_headers
         receiver.on_received(count, now, is_sound)
         if self.lanes[lane].end_reservation():
             self._frames.cancel_reservation(lane)
-        if count and receiver.is_in_sync:
+        # A packet whose payload is damaged is a sign of life too, and leaves the lane out of sync.
+        if count and (receiver.is_in_sync or receiver.valid_headers > headers):
             self._liveness.last_sign = now
 
     def feed(self, data: Data, now: float, lane: int = 0) -> None:

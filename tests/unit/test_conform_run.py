@@ -7,7 +7,7 @@ no time.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -33,10 +33,13 @@ from lenslink_hil.conformance.verdicts import (
     find_cases,
     list_host_cases,
     list_module_cases,
+    run_host_case,
     run_module_case,
 )
+from lenslink_hil.conformance.virtual_host import VirtualHost
 from lenslink_hil.conformance.virtual_module import KEY
-from lenslink_protocol.ids import MessageType
+from lenslink_protocol.ids import Capability, MessageType
+from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import GetManifest, Header
 
 
@@ -279,3 +282,38 @@ def test_a_case_of_two_clauses_is_listed_for_both() -> None:
     assert both
     for case in both:
         assert all(case in find_cases(clause) for clause in case.clauses)
+
+
+class AlwaysAuthenticates(VirtualHost):
+    """Refuses a module that proves nothing."""
+
+    def _open_and_configure(self, stream: int) -> Generator[None, None, Manifest]:
+        manifest = yield from super()._open_and_configure(stream)
+        session = self.link.session
+        if session is None or not session.capabilities & Capability.AUTH:
+            self.give_up("the module has no AUTH")
+        return manifest
+
+
+@pytest.mark.parametrize(("key", "verdict"), [(None, FAILED), (KEY, PASSED)])
+def test_a_host_that_always_authenticates_passes_with_its_key(
+    key: bytes | None, verdict: str
+) -> None:
+    for name in ("EndsInOrder", "LargestManifest", "RightProof" if key else "DamagedTile"):
+        (case,) = [each for each in list_host_cases() if each.name == name]
+        result = run_host_case(case, lambda _task: AlwaysAuthenticates(), key)
+        assert result.verdict == verdict, (name, result)
+
+
+def test_a_verdict_on_a_silence_that_never_began_states_no_time() -> None:
+    (case,) = [each for each in list_host_cases() if each.name == "Silence"]
+
+    class EndsAtOnce(VirtualHost):
+        """Ends as soon as the module has answered Hello."""
+
+        def send(self, data: bytes, lane: int = 0) -> None:
+            super().send(data, lane)
+            self.give_up("it has seen enough")
+
+    result = run_host_case(case, lambda _task: EndsAtOnce())
+    assert result == (FAILED, "the session ended before the moment that the case waits for")

@@ -610,6 +610,16 @@ def test_any_byte_in_sync_is_a_sign_of_life():
     assert not host.link.is_silent(4.999 + SILENCE_S)
 
 
+def test_a_damaged_packet_is_a_sign_of_life_each_time():
+    """The first one leaves the lane out of sync. The header of the next one counts all the same."""
+    host = opened()
+    for sequence, now in ((1, 1.0), (2, 2.0), (3, 3.0)):
+        data = encode_packet(MessageType.LOG, bytes(20), nonce=NONCE, sequence=sequence)
+        host.bytes(data[:-1] + b"\1", now)
+        assert not host.link.is_silent(now + SILENCE_S)
+        assert host.link.is_silent(now + SILENCE_S + 0.001)
+
+
 def test_noise_is_no_sign_of_life_for_the_link():
     host = opened()
     host.bytes(bytes(4000), 5.0)

@@ -204,6 +204,10 @@ def host(
     three were whole. It writes its last frame to {out}.npy, or nothing. Without {task}, the cases
     of previews are "not claimed". The default is the driver of this installation.
 
+    A host that authenticates refuses a module without AUTH. With --key, the kit plays modules that
+    have AUTH and that key, but in cases of sessions without AUTH. The kit does not pass the key
+    on: name FILE in COMMAND as well, for instance "myhost --key FILE {url}".
+
     LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any free port). With ?lanes=2, a
     link is two connections to that address; the first is lane 0. {url} then has ?lanes=2 too.
     """

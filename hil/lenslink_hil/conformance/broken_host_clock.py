@@ -43,7 +43,24 @@ class TimeThatFalls(_OtherTime):
         return (1 << 62) - time_us
 
 
+class TimeOfTheLastByte(_OtherTime):
+    """States the time at which the module was last heard of."""
+
+    def __init__(self) -> None:
+        self._time_us = 0
+        self._has_received = True
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._has_received = True
+        return [data]
+
+    def change(self, time_us: int) -> int:
+        if self._has_received:
+            self._time_us, self._has_received = time_us, False
+        return self._time_us
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-TIME-1": (NoTime, TimeInMilliseconds, TimeThatFalls),
+    "H-TIME-1": (NoTime, TimeInMilliseconds, TimeThatFalls, TimeOfTheLastByte),
 }
 """The defects on the line of the driver, by clause."""

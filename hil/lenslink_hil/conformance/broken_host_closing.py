@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Configure, GetManifest, Heartbeat
+from lenslink_protocol.ids import CloseReason, MessageType
+from lenslink_protocol.messages import (
+    Capture,
+    Close,
+    Configure,
+    Error,
+    GetManifest,
+    Heartbeat,
+    Stop,
+)
 
+from .broken_steps import STILL
 from .defects import Defect
+from .module_peer import HostResult
 from .packets import Packet
 from .peer_wire import Tamper
+from .virtual_host import Steps, VirtualHost
 
 
 class LeavesSilently(Defect):
@@ -68,8 +79,92 @@ class ConfiguresAfterClose(KeepsAsking):
         return [packet.encode(type=MessageType.CONFIGURE, frame=9000, payload=again), data]
 
 
+class KnownReasonsOnly(Defect):
+    """Ignores a Close whose reason it does not know."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CLOSE else None
+        is_new = isinstance(message, Close) and message.reason not in set(CloseReason)
+        return [] if is_new else [data]
+
+
+class KnownSizesOnly(Defect):
+    """Ignores a Close with appended fields."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_grown = packet.kind == MessageType.CLOSE and len(packet.payload) > Close.FIXED.size
+        return [] if is_grown else [data]
+
+
+class _GoesWithoutClose(Defect):
+    """Sends no Close once a request of some types is refused."""
+
+    kinds: tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._is_refused = False
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind in self.kinds:
+            self._ids.add(packet.id)
+        return [] if self._is_refused and packet.kind == MessageType.CLOSE else [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_error = packet.kind == MessageType.ERROR and packet.id in self._ids
+        self._is_refused = self._is_refused or is_error
+        return [data]
+
+
+class LeavesWhenStopIsRefused(_GoesWithoutClose):
+    """Goes without Close if its Stop is refused."""
+
+    kinds = (MessageType.STOP, MessageType.FLUSH)
+
+
+class LeavesWhenConfigureIsRefused(_GoesWithoutClose):
+    """Goes without Close if its Configure is refused."""
+
+    kinds = (MessageType.CONFIGURE,)
+
+
+class LeavesWithoutManifest(_GoesWithoutClose):
+    """Goes without Close if its GetManifest is refused."""
+
+    kinds = (MessageType.GET_MANIFEST,)
+
+
+class LeavesAStillWithoutClose(VirtualHost):
+    """Stops the stream behind its still. If that is refused, it goes without Close."""
+
+    def _takes_a_still(self) -> Steps:
+        manifest = yield from self._open_and_configure(STILL)
+        yield from self._call(Capture(STILL, 1, self.settings(manifest)), None)
+        yield from self._until(lambda: bool(self.frames.finished_frames))
+        pixels = self.frames.finished_frames.popleft().unpack_pixels().tobytes()
+        stop = self.link.send_request(Stop(STILL), self.now())
+        yield from self._until(lambda: stop.is_done)
+        result = HostResult(True, pixels)
+        if isinstance(stop.reply, Error):
+            self._outcome = result
+        else:
+            self._close_session(result)
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-CLOSE-1": (LeavesSilently, ClosesAnotherSession, ClosesAsHeartbeat),
-    "H-CLOSE-2": (KeepsAsking, ConfiguresAfterClose),
+    "H-CLOSE-1": (
+        LeavesSilently,
+        ClosesAnotherSession,
+        ClosesAsHeartbeat,
+        LeavesWhenStopIsRefused,
+        LeavesWhenConfigureIsRefused,
+        LeavesWithoutManifest,
+    ),
+    "H-CLOSE-2": (KeepsAsking, ConfiguresAfterClose, KnownReasonsOnly, KnownSizesOnly),
 }
 """The defects on the line of the driver, by clause."""
+
+HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
+    "H-CLOSE-1": (LeavesAStillWithoutClose,),
+}
+"""The hosts that break a clause by themselves."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Busy
+from lenslink_protocol.messages import BY_TYPE, Busy
 from lenslink_protocol.params import MAX_BUSY_MS, SILENCE_MS
 
 from .broken_steps import FirstOnly
@@ -38,14 +39,14 @@ class StopsAfterFewBeats(Defect):
 
 
 class SlowBeats(Defect):
-    """Sends every ninth Heartbeat."""
+    """Sends every twelfth Heartbeat."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         self._count += packet.kind == MessageType.HEARTBEAT
-        return [] if packet.kind == MessageType.HEARTBEAT and self._count % 9 else [data]
+        return [] if packet.kind == MessageType.HEARTBEAT and self._count % 12 else [data]
 
 
 class ImpatientWithSilence(VirtualHost):
@@ -91,6 +92,63 @@ class WholePacketsAreLife(VirtualHost):
         return is_slow or super().is_gone()
 
 
+class _SomeAreNoLife(VirtualHost):
+    """Counts silence through packets of a kind. A subclass says which."""
+
+    _last_counted = 0.0
+
+    def counts(self, packet: Packet) -> bool:
+        """Return True for a packet that this host takes for a sign of life."""
+        raise NotImplementedError
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        packet = parse(data)
+        if packet is None or self.counts(packet):
+            self._last_counted = self.now()
+        super().send(data, lane)
+
+    def is_gone(self) -> bool:
+        since = max(self._last_counted, self.link._liveness.busy_until)
+        return super().is_gone() or self.now() - since > _SILENCE_S
+
+
+class DamagedIsNoLife(_SomeAreNoLife):
+    """Counts silence through packets whose payload is damaged."""
+
+    def counts(self, packet: Packet) -> bool:
+        return crc32(packet.payload) == packet.header.payload_crc
+
+
+class OldIsNoLife(_SomeAreNoLife):
+    """Counts silence through packets that are not fresh."""
+
+    _newest = -1
+
+    def counts(self, packet: Packet) -> bool:
+        is_fresh = packet.header.nonce == self.link.nonce and packet.header.sequence > self._newest
+        if is_fresh:
+            self._newest = packet.header.sequence
+        return is_fresh
+
+
+class UnknownIsNoLife(_SomeAreNoLife):
+    """Counts silence through packets that it cannot decode."""
+
+    def counts(self, packet: Packet) -> bool:
+        return packet.kind in BY_TYPE and bool(packet.payload)
+
+
+class PacketsEndTheLease(VirtualHost):
+    """Takes any packet for the end of a lease."""
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        super().send(data, lane)
+        packet = parse(data)
+        if packet is not None and packet.kind != MessageType.BUSY:
+            liveness = self.link._liveness
+            liveness.busy_until = min(liveness.busy_until, self.now())
+
+
 class CountsSilenceThroughLeases(VirtualHost):
     """Counts the silence during a lease, once the lease is over."""
 
@@ -129,7 +187,15 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-LIVE-2": (ImpatientWithSilence, NoiseIsLife, NeverGoneOnceBusy, WholePacketsAreLife),
-    "H-LIVE-3": (CountsSilenceThroughLeases,),
+    "H-LIVE-2": (
+        ImpatientWithSilence,
+        NoiseIsLife,
+        NeverGoneOnceBusy,
+        WholePacketsAreLife,
+        DamagedIsNoLife,
+        OldIsNoLife,
+        UnknownIsNoLife,
+    ),
+    "H-LIVE-3": (CountsSilenceThroughLeases, PacketsEndTheLease),
 }
 """The hosts that break a clause by themselves."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Error, ManifestPiece
+from lenslink_protocol.ids import ManifestKey, MessageType
+from lenslink_protocol.manifest import iterate_entries
+from lenslink_protocol.messages import DelayEntry, Error, ManifestPiece
 
 from .defects import Defect, edit_message
 from .packets import Packet
@@ -41,6 +42,19 @@ class RefusesGrownValues(Defect):
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.MANIFEST and b"more" in packet.payload:
             return [packet.encode(type=MessageType.ERROR, payload=Error(2, b"").encode())]
+        return [data]
+
+
+class RefusesGrownDelays(Defect):
+    """Refuses a manifest whose DelayEntry is longer than it knows."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if not isinstance(message, ManifestPiece):
+            return [data]
+        for key, value in iterate_entries(message.piece):
+            if key == ManifestKey.DELAY and len(value) > DelayEntry.FIXED.size:
+                return [packet.encode(type=MessageType.ERROR, payload=Error(2, b"").encode())]
         return [data]
 
 
@@ -104,7 +118,13 @@ class ReadsTwice(Defect):
 
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-MANIFEST-1": (NeedsOrder, RefusesLongManifests, RefusesGrownValues, StopsAtUnknownKeys),
+    "H-MANIFEST-1": (
+        NeedsOrder,
+        RefusesLongManifests,
+        RefusesGrownValues,
+        RefusesGrownDelays,
+        StopsAtUnknownKeys,
+    ),
     "H-MANIFEST-2": (ReadsTwice,),
 }
 """The defects on the line of the driver, by clause."""

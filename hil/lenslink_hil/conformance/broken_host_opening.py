@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Error, Heartbeat, Resend
+from lenslink_protocol.messages import Error, Heartbeat, Hello, Resend
 from lenslink_protocol.params import MAX_PAYLOAD
 
 from .defects import Defect, edit_message
@@ -145,9 +146,26 @@ class BeatsOnAfterRefusal(Defect):
         return [extra, data] if self._is_refused else [data]
 
 
+class OneMoreHello(Defect):
+    """Sends one more Hello before the Close that follows the refusal."""
+
+    def __init__(self) -> None:
+        self._is_refused = False
+        self._hello = Hello(VERSION, VERSION, 1, 0, MAX_PAYLOAD).encode()
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._is_refused = self._is_refused or packet.kind == MessageType.ERROR
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if not self._is_refused or packet.kind != MessageType.CLOSE:
+            return [data]
+        return [packet.encode(type=MessageType.HELLO, frame=1, payload=self._hello), data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-HELLO-1": (CountsNonces, ManyHelloIds, BeatsBeforeHelloReply, HelloAgainAfterClose),
     "H-HELLO-2": (OffersFiveLanes, OffersTooLongTiles, ResendsAnyway, StartWithoutResend),
-    "H-HELLO-3": (SaysHelloOn, BeatsOnAfterRefusal),
+    "H-HELLO-3": (SaysHelloOn, BeatsOnAfterRefusal, OneMoreHello),
 }
 """The defects on the line of the driver, by clause."""

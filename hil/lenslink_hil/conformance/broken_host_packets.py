@@ -9,7 +9,7 @@ from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, STALL_MS
 
 from .broken_steps import Overlay
 from .defects import Defect, is_sound
-from .packets import Packet, append_header_crc, parse
+from .packets import Packet, Parser, append_header_crc, parse
 from .peer_wire import Tamper
 from .virtual_host import VirtualHost
 
@@ -101,6 +101,57 @@ class HealsResent(HealsTiles):
 
     def is_healed(self, packet: Packet) -> bool:
         return super().is_healed(packet) and bool(packet.header.flags & 1)
+
+
+class _HealsKind(_Heals):
+    kind = 0
+
+    def is_healed(self, packet: Packet) -> bool:
+        return packet.kind == self.kind
+
+
+class HealsBusy(_HealsKind):
+    """Takes a Busy whose payload CRC fails."""
+
+    kind = MessageType.BUSY
+
+
+class HealsPending(_HealsKind):
+    """Takes a Pending whose payload CRC fails."""
+
+    kind = MessageType.PENDING
+
+
+class HealsManifests(_HealsKind):
+    """Takes pieces of the manifest whose payload CRC fails."""
+
+    kind = MessageType.MANIFEST
+
+
+class HealsConfigured(_HealsKind):
+    """Takes a Configured whose payload CRC fails."""
+
+    kind = MessageType.CONFIGURED
+
+
+class HealsEnds(_HealsKind):
+    """Takes a FrameEnd whose payload CRC fails."""
+
+    kind = MessageType.FRAME_END
+
+
+class HealsResents(_HealsKind):
+    """Takes a Resent whose payload CRC fails."""
+
+    kind = MessageType.RESENT
+
+
+class SkipsTheFirstByte(Tamper):
+    """Goes on with the second byte of a damaged payload."""
+
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
+        is_hidden = data[HEADER_BYTES:].startswith(MAGIC) and not is_sound(data)
+        return [data[: HEADER_BYTES - 1] + data[HEADER_BYTES + 1 :]] if is_hidden else [data]
 
 
 class SkipsDamagedTiles(Tamper):
@@ -212,6 +263,55 @@ class ImpatientWithLane1(VirtualHost):
         super().send(data, lane)
 
 
+class OneStallTimer(VirtualHost):
+    """Counts STALL_MS from the last byte of any lane. A subclass says which lane waits in vain."""
+
+    stalled_lane = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = 0.0
+        self._is_inside = False
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        has_paused = self.now() - self._last > _STALL_S
+        self._last = self.now()
+        if lane == self.stalled_lane and self._is_inside and not has_paused:
+            return
+        if lane == self.stalled_lane:
+            self._is_inside = data[:4] == MAGIC and parse(data) is None
+        super().send(data, lane)
+
+
+class OneStallTimerOnLane0(OneStallTimer):
+    """Lets bytes of lane 1 postpone the end of a packet that has stopped on lane 0."""
+
+    stalled_lane = 0
+
+
+class AnySequenceOnLane1(VirtualHost):
+    """Judges sequences on lane 0 only."""
+
+    _newest = 0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        for each in Parser().feed(data, 0.0) if lane else []:
+            self._newest = max(self._newest + 1, each.header.sequence & 0xFFFF)
+            super().send(each.encode(sequence=self._newest), lane)
+        if not lane:
+            super().send(data)
+
+
+class AnyNonceOnLane1(VirtualHost):
+    """Looks at the nonce on lane 0 only."""
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        for each in Parser().feed(data, 0.0) if lane else []:
+            super().send(each.encode(nonce=self.link.nonce), lane)
+        if not lane:
+            super().send(data)
+
+
 class ComparesPlainly(Defect):
     """Compares sequences as plain numbers, which do not wrap."""
 
@@ -301,8 +401,26 @@ class AnyMajorOfAnswers(Defect):
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-FRAME-1": (StreamInStop, StreamInRequests, RepeatsSequences, SkipsASequence),
-    "H-FRAME-2": (DamageOverwrites, HealsTiles, HealsAnswers, HealsHeaders, HealsResent),
-    "H-FRAME-3": (SkipsDamagedTiles, LosesBehindNoise, LosesInsidePayloads, EvenPlacesOnly),
+    "H-FRAME-2": (
+        DamageOverwrites,
+        HealsTiles,
+        HealsAnswers,
+        HealsHeaders,
+        HealsResent,
+        HealsBusy,
+        HealsPending,
+        HealsManifests,
+        HealsConfigured,
+        HealsEnds,
+        HealsResents,
+    ),
+    "H-FRAME-3": (
+        SkipsDamagedTiles,
+        LosesBehindNoise,
+        LosesInsidePayloads,
+        EvenPlacesOnly,
+        SkipsTheFirstByte,
+    ),
     "H-FRAME-4": (LosesStalledBytes, SwallowsTiles),
     "H-FRAME-5": (ComparesPlainly, UsesSequencesOfOthers, AnyTileSequence, AnyTileNonce),
     "H-FRAME-6": (ShorterThanAllowed, SkipsWholeHeaders, AnyMajorOfAnswers),
@@ -310,6 +428,13 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-FRAME-4": (GivesUpEarly, GivesUpFromTheFirstByte, ImpatientWithLane1),
+    "H-FRAME-4": (
+        GivesUpEarly,
+        GivesUpFromTheFirstByte,
+        ImpatientWithLane1,
+        OneStallTimer,
+        OneStallTimerOnLane0,
+    ),
+    "H-FRAME-5": (AnySequenceOnLane1, AnyNonceOnLane1),
 }
 """The hosts that break a clause by themselves."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import MessageType
+from lenslink_protocol.ids import ManifestKey, MessageType, PixelFormat
+from lenslink_protocol.manifest import iterate_entries
+from lenslink_protocol.messages import ManifestPiece
 
 from .defects import Defect, edit_message
 from .packets import Packet
@@ -57,8 +59,27 @@ class SecondFormat(Defect):
         return [edit_message(packet, pixel_format=0x1100011) if is_configure else data]
 
 
+class NamesUnpacked(Defect):
+    """Names the unpacked format of the sensor where the manifest lists no format."""
+
+    def __init__(self) -> None:
+        self._has_formats = False
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if isinstance(message, ManifestPiece):
+            keys = [key for key, _ in iterate_entries(message.piece)]
+            self._has_formats = self._has_formats or ManifestKey.FORMAT in keys
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.CONFIGURE or self._has_formats:
+            return [data]
+        return [edit_message(packet, pixel_format=PixelFormat.RG12)]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-PACK-1": (WholeGroupsOnly, RoundsToFour, RoundsEnds),
-    "H-PACK-2": (NamesSixteenBits, SecondFormat),
+    "H-PACK-2": (NamesSixteenBits, SecondFormat, NamesUnpacked),
 }
 """The defects on the line of the driver, by clause."""

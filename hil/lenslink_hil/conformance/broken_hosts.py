@@ -459,6 +459,26 @@ class ComparesTheStart(VirtualHost):
         return isinstance(reply, Proof) and expected.startswith(reply.proof)
 
 
+class ComparesTheFirstBytes(VirtualHost):
+    """Compares as many bytes as its own proof has."""
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        expected = make_proof(KEY, challenge, self.link.nonce, serial, firmware)
+        return isinstance(reply, Proof) and reply.proof.startswith(expected)
+
+
+class ComparesAllButTheLast(VirtualHost):
+    """Compares one byte too few."""
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        expected = make_proof(KEY, challenge, self.link.nonce, serial, firmware)
+        return isinstance(reply, Proof) and reply.proof[:-1] == expected[:-1]
+
+
 class AcceptsAnySession(VirtualHost):
     """Takes a proof of any session that it has opened, for the challenge of that session."""
 
@@ -588,6 +608,8 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-AUTH-2": (_of(Trusting),),
     "H-AUTH-3": (
         _of(ComparesTheStart),
+        _of(ComparesTheFirstBytes),
+        _of(ComparesAllButTheLast),
         _of(AcceptsAnySession),
         _of(AcceptsAnyModule),
         _of(ShortChallenges),
@@ -625,6 +647,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
         _of(host)
         for hosts in (
             broken_host_packets.HOSTS,
+            broken_host_closing.HOSTS,
             broken_host_liveness.HOSTS,
             broken_host_capture.HOSTS,
             broken_host_resend.HOSTS,

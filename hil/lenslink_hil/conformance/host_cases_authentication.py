@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability, ErrorCode, ManifestKey, MessageType
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import AuthEntry, Challenge, Error, Proof
@@ -10,7 +9,7 @@ from lenslink_protocol.params import AUTH_BYTES
 
 from .cases import Cases, NotClaimed, NotRun, check
 from .module_cases_authentication import SCHEMES
-from .module_peer import FIRMWARE, SERIAL, HostResult, Script
+from .module_peer import SERIAL, HostResult, Script
 from .packets import Packet
 from .peer_wire import Wire
 
@@ -23,6 +22,7 @@ class _Doubtful(Script):
     """A module that has AUTH, and cannot prove anything."""
 
     capabilities = int(Capability.RESEND | Capability.AUTH)
+    has_auth = False
     limit_s = 4.0
 
     def make_manifest(self) -> bytes:
@@ -109,10 +109,6 @@ class _Keyed(_Doubtful):
         check(length == AUTH_BYTES, f"a challenge of {length} bytes")
         self.send_reply(packet, Proof(message.scheme, self.prove(message.challenge)))
 
-    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
-        assert self.key is not None
-        return make_proof(self.key, challenge, self.nonce, serial, FIRMWARE)
-
 
 @CASES.add("H-AUTH-3")
 class RightProof(_Keyed):
@@ -132,6 +128,23 @@ class CutProof(_Keyed):
 
     def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
         return super().prove(challenge, serial)[: AUTH_BYTES // 2]
+
+
+@CASES.add("H-AUTH-3")
+class LongProof(_Keyed):
+    """A byte follows the right proof."""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        return super().prove(challenge, serial) + b"\1"
+
+
+@CASES.add("H-AUTH-3")
+class LastByteDiffers(_Keyed):
+    """The last byte of the proof is not the right one."""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        proof = super().prove(challenge, serial)
+        return proof[:-1] + bytes([proof[-1] ^ 1])
 
 
 @CASES.add("H-AUTH-3")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lenslink_protocol.ids import CloseReason, ErrorCode, MessageType
 from lenslink_protocol.messages import Close, Configure, Error, Stop
 
@@ -11,6 +13,8 @@ from .module_peer import HostResult, Item, Script
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
+
+_NEW_REASON = 9
 
 
 @CASES.add("H-CLOSE-1")
@@ -67,6 +71,52 @@ class CloseAfterLosses(Preview):
         check(not stopped or self.is_closed, "the host went without Close behind a lost tile")
 
 
+class _Refuses(Script):
+    """Refuses requests of some types: the host ends the session with Close."""
+
+    refused: tuple[int, ...] = ()
+    limit_s = 12.0
+
+    def on_packet(self, packet: Packet) -> None:
+        if packet.kind in self.refused:
+            self.send_reply(packet, Error(ErrorCode.STATE, b"not now"))
+        else:
+            super().on_packet(packet)
+
+    def judge(self, result: HostResult) -> None:
+        asked = [str(packet) for packet in self.find_packets(*self.refused)]
+        said = f"the host went without Close after a refusal of {asked[:1]}"
+        check(not asked or self.is_closed, said)
+
+
+@CASES.add("H-CLOSE-1")
+class ClosesWithoutManifest(_Refuses):
+    """GetManifest is refused."""
+
+    refused = (MessageType.GET_MANIFEST,)
+
+
+@CASES.add("H-CLOSE-1")
+class ClosesUnconfigured(_Refuses):
+    """Configure is refused."""
+
+    refused = (MessageType.CONFIGURE,)
+
+
+@CASES.add("H-CLOSE-1")
+class ClosesAfterRefusedStop(_Refuses):
+    """Stop and Flush are refused behind a still."""
+
+    refused = (MessageType.STOP, MessageType.FLUSH)
+
+
+@CASES.add("H-CLOSE-1")
+class ClosesARunningPreview(_Refuses, Preview):
+    """Stop and Flush of a preview are refused: frames go on to come."""
+
+    refused = (MessageType.STOP, MessageType.FLUSH)
+
+
 @CASES.add("H-CLOSE-2")
 class ClosedByModule(Script):
     """The module closes the session instead of sending a frame."""
@@ -118,6 +168,27 @@ class ClosedWhileAsking(_Closed):
 
     def on_configure(self, packet: Packet, message: Configure) -> None:
         self.close_session(CloseReason.POWER)
+
+
+@CASES.add("H-CLOSE-2")
+class ClosedForANewReason(_Closed):
+    """The module closes the session for a reason of a newer version."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        self.close_session(_NEW_REASON)
+
+
+@CASES.add("H-CLOSE-2")
+class ClosedByANewerModule(_Closed):
+    """The module closes the session, instead of sending a frame, with a Close that has grown."""
+
+    def start_frame(self) -> None:
+        self.close_session(0xFF)
+
+    def pack(self, kind: int, payload: bytes, number: int = 0, **more: Any) -> bytes:
+        if kind == MessageType.CLOSE:
+            payload = (len(payload) + 4).to_bytes(2, "little") + payload[2:] + b"more"
+        return super().pack(kind, payload, number, **more)
 
 
 @CASES.add("H-CLOSE-2")

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import ManifestKey, MessageType
+from lenslink_protocol.ids import ControlId, ManifestKey, MessageType, PixelFormat
 from lenslink_protocol.manifest import encode_entry, iterate_entries
-from lenslink_protocol.messages import GetManifest, ManifestPiece
+from lenslink_protocol.messages import (
+    AuthEntry,
+    CalibrationEntry,
+    ControlEntry,
+    DelayEntry,
+    FocusEntry,
+    FormatEntry,
+    GetManifest,
+    ManifestPiece,
+    OpticsEntry,
+    PowerEntry,
+    ScaleEntry,
+)
 from lenslink_protocol.params import MAX_MANIFEST
 
 from .cases import Cases, check
@@ -14,6 +26,9 @@ from .module_peer import HostResult, Script
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
+
+_VENDOR_SCHEME = 0x8001
+_UNKNOWN_KIND = 0x7FF0
 
 
 @CASES.add("H-MANIFEST-1")
@@ -25,6 +40,32 @@ class StrangeManifest(Script):
         data = encode_entry(0x7FF0, b"newer") + encode_entry(0x8001, b"a vendor's")
         for key, value in iterate_entries(super().make_manifest()):
             data += encode_entry(key, value + b"more" if key in grown else value)
+        return data
+
+
+@CASES.add("H-MANIFEST-1")
+class GrownEntries(Script):
+    """Entries that a manifest need not have have grown, each by another number of bytes."""
+
+    def make_manifest(self) -> bytes:
+        optional = (
+            (ManifestKey.FORMAT, FormatEntry(PixelFormat.RG12).encode()),
+            (ManifestKey.OPTICS, OpticsEntry(4000, 26_000, 1400, 10_000).encode()),
+            (
+                ManifestKey.CONTROL,
+                ControlEntry(ControlId.EXPOSURE, 1, 10, 1_000_000, 1, 10_000).encode(),
+            ),
+            (ManifestKey.POWER, PowerEntry(100, 200).encode()),
+            (ManifestKey.SCALE, ScaleEntry(1000, 1000).encode()),
+            (ManifestKey.AUTH, AuthEntry(_VENDOR_SCHEME).encode()),
+            (ManifestKey.DELAY, DelayEntry(1).encode()),
+            (ManifestKey.FOCUS, FocusEntry(0, 0).encode()),
+            (ManifestKey.FOCUS, FocusEntry(100, 5000).encode()),
+            (ManifestKey.CALIBRATION, CalibrationEntry(_UNKNOWN_KIND, 10, 0).encode()),
+        )
+        data = super().make_manifest()
+        for more, (key, value) in enumerate(optional, 1):
+            data += encode_entry(key, value + bytes(more))
         return data
 
 

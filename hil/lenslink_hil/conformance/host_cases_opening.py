@@ -92,6 +92,7 @@ class NoCapabilities(Script):
     """The session has no capability, and a tile is lost: it is not asked for again."""
 
     capabilities = 0
+    has_auth = False
 
     def make_items(self) -> list[Item]:
         return [lose_tile(item) for item in super().make_items()]
@@ -150,3 +151,32 @@ class Refused(Script):
         hellos = len(self.find_packets(MessageType.HELLO))
         check(hellos <= 2, f"the host goes on to say Hello, {hellos} times")
         check(not result.ok, "the host claims to have a frame")
+
+
+@CASES.add("H-HELLO-3")
+class RefusedForGood(Script):
+    """Hello is refused (VERSION) in three runs of the host: no Hello follows in all of them.
+
+    One that follows may have been on its way. That does not happen in each run.
+    """
+
+    sessions = 3
+    limit_s = 2.0
+
+    def on_hello(self, packet: Packet, message: Hello) -> None:
+        del message
+        self.send_reply(packet, Error(ErrorCode.VERSION, b"another major version"))
+
+    def has_more_hellos(self) -> bool:
+        return len(self.find_packets(MessageType.HELLO)) > 1
+
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "the host claims to have a frame")
+        runs: list[RefusedForGood] = []
+        script: Script | None = self
+        while isinstance(script, RefusedForGood):
+            runs.append(script)
+            script = script.previous
+        is_last = len(runs) == self.sessions
+        again = all(each.has_more_hellos() for each in runs)
+        check(not (is_last and again), "in each run a Hello comes after Hello was refused")

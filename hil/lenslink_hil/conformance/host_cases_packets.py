@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, pairwise
 from typing import Any
 
-from lenslink_protocol.ids import CloseReason, ErrorCode, MessageType, NoticeReason
+from lenslink_protocol.ids import (
+    CloseReason,
+    EndStatus,
+    ErrorCode,
+    FrameState,
+    MessageType,
+    NoticeReason,
+)
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import (
     BY_TYPE,
+    AnyMessage,
+    Busy,
     Close,
     Configure,
+    Configured,
     Error,
+    FrameEnd,
     GetManifest,
     Heartbeat,
     Hello,
     Log,
     ManifestPiece,
     Notice,
+    Pending,
     Resend,
+    Resent,
 )
 from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, STALL_MS, VERSION_MAJOR
 
 from .cases import Cases, check
 from .host_cases_growth import _RESERVED
-from .host_steps import LAST_ROW, LOST_ROW, WRONG_TILE, Lanes, Preview, lose_tile
+from .host_steps import (
+    LAST_ROW,
+    LOST_ROW,
+    SLACK_S,
+    WRONG_TILE,
+    FallsSilent,
+    Lanes,
+    Preview,
+    cut_tile,
+    lose_tile,
+)
 from .module_peer import WIDTH, HostResult, Item, Script, tile_item
-from .packets import Packet, announce_length, hide_packet
+from .packets import Packet, announce_length, damage_payload_crc, hide_packet
 
 CASES: Cases[type[Script]] = Cases()
 
@@ -40,6 +64,11 @@ _PIECE = 36
 """Bytes of the manifest in one piece, so that it has several."""
 
 _PAUSE_S = 0.12
+_GIVEN_UP_S = STALL_MS / 1000 + SLACK_S
+"""A packet that has stopped for this long is given up, by a host that is late as well."""
+_BELIEVED_S = 2.5
+"""A host that repeats a request only now has waited for the end of a lease."""
+_OTHER_ROW = 24
 _CUT = 60
 """Bytes that a tile loses: fewer than FrameEnd has, so FrameEnd begins inside its payload."""
 
@@ -234,6 +263,74 @@ class DamagedTwice(Script):
             ]
 
 
+@CASES.add("H-FRAME-2")
+class DamagedBusy(FallsSilent):
+    """A Busy of 5 s comes damaged, then silence: the module has no lease, and is gone."""
+
+    def start_frame(self) -> None:
+        self.wire.send(damage_payload_crc(self.pack(Busy.TYPE, Busy(0, 5000).encode())))
+        self.silent_since = self.wire.now()
+
+
+@CASES.add("H-FRAME-2")
+class DamagedPending(Script):
+    """A Pending of 5 s comes damaged: the request is repeated, as without it."""
+
+    _first = 0.0
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if self._first:
+            late = packet.at - self._first
+            check(
+                late < _BELIEVED_S, f"Configure is repeated after {late:.1f} s, as if Pending held"
+            )
+            super().on_configure(packet, message)
+            return
+        self._first = packet.at
+        pending = self.pack(Pending.TYPE, Pending(5000).encode(), packet.id)
+        self.wire.send(damage_payload_crc(pending))
+
+
+@CASES.add("H-FRAME-2")
+class DamagedAnswers(Script):
+    """Each answer comes damaged and wrong before it comes right, and so does FrameEnd."""
+
+    def send_reply(self, packet: Packet, message: Any, **more: Any) -> None:
+        wrong: AnyMessage | None = None
+        if isinstance(message, ManifestPiece):
+            wrong = replace(message, piece=bytes(len(message.piece)))
+        elif isinstance(message, Configured):
+            wrong = replace(message, width=2 * WIDTH, stride=4 * WIDTH)
+        if wrong is not None:
+            data = self.pack(wrong.TYPE, wrong.encode(), packet.id, **more)
+            self.wire.send(damage_payload_crc(data))
+        super().send_reply(packet, message, **more)
+
+    def make_items(self) -> list[Item]:
+        *begin, last = super().make_items()
+        aborted = FrameEnd(int(EndStatus.ABORTED), 1, 1, 0, (0, 0, 0, 0), 0).encode()
+        return [*begin[:5], Item(FrameEnd.TYPE, aborted, is_damaged=True), *begin[5:], last]
+
+
+@CASES.add("H-FRAME-2")
+class DamagedResent(Script):
+    """A damaged Resent calls a lost tile gone: the host asks for the tile once more."""
+
+    needs_resend = True
+
+    def make_items(self) -> list[Item]:
+        return [lose_tile(item) for item in super().make_items()]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if len(self.find_packets(MessageType.RESEND)) > 1:
+            super().on_resend(packet, message)
+            return
+        gone = struct.pack("<4H", *tile_item(LOST_ROW).place)
+        resent = Resent(0, FrameState.ENDED, 1, gone).encode()
+        data = self.pack(MessageType.RESENT, resent, self.frame, stream=self._stream)
+        self.wire.send(damage_payload_crc(data))
+
+
 @CASES.add("H-FRAME-3")
 class AfterNoise(Script):
     """An answer behind noise and a damaged header is taken: the request is not repeated."""
@@ -363,6 +460,38 @@ class AnswersAtAnyPlace(Script):
         asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]
         again = [each for each in set(asked) if asked.count(each) > 1]
         said = f"{len(again)} answers inside damaged payloads are not found, of {len(set(asked))}"
+        # One may be late for another reason.
+        check(len(again) < 2, said)
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-FRAME-3")
+class AnswersAtTheFirstByte(_Pieces):
+    """Answers are the first bytes of damaged payloads, or all of them: each is found at once."""
+
+    piece_bytes = 100
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._shells = cycle(
+            ((MessageType.LOG, 0), (MessageType.TILE, 7), (0xE5, 1), (MessageType.MANIFEST, 40))
+        )
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        if [p.id for p in self.find_packets(packet.kind)].count(packet.id) > 1:
+            super().on_get_manifest(packet, message)
+            return
+        kind, behind = next(self._shells)
+        piece, first = self.make_piece(message), self.sequence
+        inside = self.pack(piece.TYPE, piece.encode(), packet.id, sequence=first + 1)
+        shell = self.pack(kind, inside + bytes(behind), sequence=first)
+        self.sequence = first + 2
+        self.wire.send(damage_payload_crc(shell))
+
+    def judge(self, result: HostResult) -> None:
+        asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]
+        again = [each for each in set(asked) if asked.count(each) > 1]
+        said = f"{len(again)} answers at the first byte of a payload are lost, of {len(set(asked))}"
         # One may be late for another reason.
         check(len(again) < 2, said)
         self.check_whole_frame(result)
@@ -506,6 +635,125 @@ class SlowTileOnLane1(Lanes):
 
     def judge(self, result: HostResult) -> None:
         self.check_whole_frame(result)
+
+
+class _StalledLane(Lanes):
+    """A packet of one lane stops inside, and bytes go on on the other. Nothing comes again."""
+
+    needs_resend = False
+    capabilities = 0
+    _is_stalled = False
+
+    def make_stalled(self, **more: Any) -> bytes:
+        """Return the beginning of a tile of 1 MiB."""
+        more |= {"stream": self._stream, "place": tile_item(LOST_ROW).place}
+        return self.pack(MessageType.TILE, bytes(1 << 20), self.frame, **more)[:100]
+
+    def start_frame(self) -> None:
+        self.begun[self._stream] = self.frame + 1
+        items = self.make_items()
+        self.queue += items[: self.count_before(items)]
+        self.send_waiting()
+        self.stall()
+        for count in range(1, int(20 * _GIVEN_UP_S)):
+            self.call_later(count / 20, self.send_on_other_lane)
+        self.call_later(_GIVEN_UP_S, lambda: self._go_on(items[self.count_before(items) :]))
+
+    def _go_on(self, rest: list[Item]) -> None:
+        self._is_stalled = False
+        self.wire.send(self.take_lane_1_tile(), 1)
+        self.queue += rest
+        self.call_later(0.03, self.send_waiting)
+
+    def count_before(self, items: list[Item]) -> int:
+        """Return how many items of lane 0 come before the lane stops."""
+        raise NotImplementedError
+
+    def stall(self) -> None:
+        """Send what stops inside."""
+        raise NotImplementedError
+
+    def send_on_other_lane(self) -> None:
+        """Send a packet on the lane that goes on."""
+        raise NotImplementedError
+
+
+@CASES.add("H-FRAME-4")
+class StalledLane1(_StalledLane):
+    """Lane 1 stops inside a packet while lane 0 goes on: what follows on lane 1 is taken."""
+
+    def count_before(self, items: list[Item]) -> int:
+        return len(items) - 1
+
+    def stall(self) -> None:
+        self.wire.send(self.make_stalled(lane=1), 1)
+
+    def send_on_other_lane(self) -> None:
+        self.send_message(Notice(NoticeReason.HEAT, 0))
+
+
+@CASES.add("H-FRAME-4")
+class StalledLane0(_StalledLane):
+    """Lane 0 stops inside a packet while lane 1 goes on: what follows on lane 0 is taken."""
+
+    def count_before(self, items: list[Item]) -> int:
+        return 1
+
+    def stall(self) -> None:
+        self.wire.send(self.make_stalled())
+        self._is_stalled = True
+
+    def send_on_other_lane(self) -> None:
+        tile = cut_tile(0, LOST_ROW, 2, 2)
+        self.sent[self._stream] += len(tile.payload)
+        more = {"stream": self._stream, "place": tile.place, "lane": 1}
+        self.wire.send(self.pack(tile.kind, tile.payload, self.frame, **more), 1)
+
+    def send_waiting(self) -> None:
+        if not self._is_stalled:
+            super().send_waiting()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        # Any byte would go on with the packet that has stopped.
+        if not self._is_stalled:
+            super().on_heartbeat(packet, message)
+
+
+@CASES.add("H-FRAME-5")
+class OldSequencesOnLane1(Lanes):
+    """Tiles with wrong pixels come on lane 1: old ones, and one of another session."""
+
+    needs_resend = False
+    capabilities = 0
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        first = 5
+        self.lane_1_sequence = first
+        early = self.take_lane_1_tile(_OTHER_ROW)
+        wrong = b"".join(
+            self.pack_on_lane_1(WRONG_TILE, sequence, nonce)
+            for sequence, nonce in (
+                (first - 1, self.nonce),
+                (first, self.nonce),
+                ((first + (1 << 31)) & _MASK, self.nonce),
+                (first + 1, self.nonce ^ 1),
+            )
+        )
+        self.lane_1_sequence = first + 1
+        data = early + wrong + self.take_lane_1_tile()
+        self.call_later(0.03, lambda: self.wire.send(data, 1))
+        kept = tile_item(_OTHER_ROW).place
+        return [item for item in found if item.place != kept]
+
+    def pack_on_lane_1(self, payload: bytes, sequence: int, nonce: int) -> bytes:
+        """Return a tile of row ``LOST_ROW`` as a packet of lane 1."""
+        self.lane_1_sequence = sequence
+        place = tile_item(LOST_ROW).place
+        return self.pack(
+            MessageType.TILE, payload, self.frame,
+            stream=self._stream, place=place, lane=1, nonce=nonce,
+        )  # fmt: skip
 
 
 @CASES.add("H-FRAME-5")

@@ -189,3 +189,15 @@ class ListedFormats(Packed):
         asked = message.pixel_format
         check(asked in (0, _FORM.code), f"Configure asks for pixel format {asked:#x}")
         super().on_configure(packet, message)
+
+
+@CASES.add("H-PACK-2")
+class NoFormats(Script):
+    """The manifest lists no pixel format: Configure leaves the choice to the module."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        asked = message.pixel_format
+        check(
+            asked == 0, f"Configure asks for pixel format {asked:#x}, and the manifest lists none"
+        )
+        super().on_configure(packet, message)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lenslink_protocol.ids import EndStatus, MessageType
 from lenslink_protocol.messages import FrameEnd, Heartbeat, Hello, Resend, Stop
-from lenslink_protocol.params import RESEND_RETRY_MS
+from lenslink_protocol.params import RESEND_RETRY_MS, SILENCE_MS
 
 from .cases import NotClaimed, check
 from .module_peer import (
@@ -125,6 +125,35 @@ class Preview(Script):
             result.ok, f"the host has no three whole frames: {result.detail or 'no reason given'}"
         )
         check(self.find_packets(MessageType.STOP, MessageType.FLUSH), "the preview is not stopped")
+
+
+class FallsSilent(Script):
+    """The module says nothing any more from some moment on: the host lets go of it."""
+
+    silent_since = 0.0
+    """When the silence began that counts; 0 before."""
+    limit_s = 6.0
+
+    def on_packet(self, packet: Packet) -> None:
+        if not self.silent_since or packet.kind == MessageType.CLOSE:
+            super().on_packet(packet)
+
+    def judge(self, result: HostResult) -> None:
+        check_let_go(self, self.silent_since)
+        check(not result.ok, "the host claims to have a frame")
+
+
+def check_let_go(script: Script, since: float) -> None:
+    """Check that the host has let go of a module that is silent since a moment, and in time.
+
+    *since* is 0 if the session ended before the silence began.
+    """
+    check(since > 0, "the session ended before the moment that the case waits for")
+    has_gone = script.end_time is not None or script.is_closed
+    check(has_gone, "the host has not noticed that the module is silent")
+    silence = (script.wire.now() if script.end_time is None else script.end_time) - since
+    most = 2 * SILENCE_MS / 1000 + SLACK_S
+    check(silence <= most, f"the host let go after {silence:.1f} s of silence")
 
 
 class BusyModule(Script):

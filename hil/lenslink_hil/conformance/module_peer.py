@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lenslink_protocol.framing import VERSION, encode_packet
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
+    AuthScheme,
     Capability,
     ErrorCode,
     FrameState,
@@ -23,6 +25,7 @@ from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
+    AuthEntry,
     Capture,
     Challenge,
     ColorEntry,
@@ -40,6 +43,7 @@ from lenslink_protocol.messages import (
     Malformed,
     ManifestPiece,
     ModeEntry,
+    Proof,
     Resend,
     Resent,
     SensorEntry,
@@ -114,6 +118,8 @@ class Script:
     """For how long the script listens after the host's Close."""
     needs_resend = False
     used_lanes = 1
+    has_auth = True
+    """True: a module that is given the host's key has AUTH, and proves that it is genuine."""
 
     def __init__(self, wire: Wire, previous: Script | None = None) -> None:
         self.wire = wire
@@ -268,7 +274,14 @@ class Script:
             raise NotClaimed("the host does not ask again (no RESEND)")
         self.send_reply(packet, self.make_hello_reply(shared))
 
+    @property
+    def _does_prove(self) -> bool:
+        return self.has_auth and self.key is not None
+
     def make_hello_reply(self, capabilities: int) -> HelloReply:
+        if self._does_prove and self.hello is not None:
+            # A host that always authenticates refuses a module without AUTH.
+            capabilities |= self.hello.capabilities & Capability.AUTH
         size = len(self.make_manifest())
         return HelloReply(VERSION, self.used_lanes, 0, capabilities, MAX_CONTROL, size, 1, 1000)
 
@@ -282,6 +295,7 @@ class Script:
         )
         area = (0, 0, HEIGHT, WIDTH)
         mode = ModeEntry(MODE, WIDTH, HEIGHT, 1, 3, area, b"small".ljust(16, b"\0"), 1400)
+        schemes = [AuthScheme.HMAC_SHA256] if self._does_prove else []
         return b"".join(
             [encode_entry(key, text.encode()) for key, text in texts]
             + [
@@ -292,6 +306,7 @@ class Script:
                 encode_entry(ManifestKey.COLOR, ColorEntry.FIXED.pack(21, 0, *[1] * 24)),
                 encode_entry(ManifestKey.MODE, mode.encode()),
             ]
+            + [encode_entry(ManifestKey.AUTH, AuthEntry(each).encode()) for each in schemes]
         )
 
     def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
@@ -365,9 +380,16 @@ class Script:
         del packet
 
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
-        """Refuse: sessions have no AUTH unless a case says so."""
-        del message
-        self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
+        """Prove that the module has the host's key, if it was given the key."""
+        if not self._does_prove:
+            self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
+        else:
+            self.send_reply(packet, Proof(message.scheme, self.prove(message.challenge)))
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        """Return the proof of HMAC_SHA256 under the host's key."""
+        assert self.key is not None
+        return make_proof(self.key, challenge, self.nonce, serial, FIRMWARE)
 
     def make_resent(self, message: Resend) -> Resent:
         return Resent(message.flags & 3, FrameState.ENDED, 0, b"")

@@ -175,6 +175,13 @@ class Parser:
         return f"a header announces {header.length} bytes" if header.length > most else ""
 
 
+def damage_payload_crc(packet: bytes) -> bytes:
+    """Return *packet* with a payload CRC that does not hold. Its header stays sound."""
+    header = Header._make(HEADER.unpack_from(packet)[1:])
+    spoiled = header._replace(payload_crc=header.payload_crc ^ 1)
+    return append_header_crc(spoiled) + packet[HEADER_BYTES:]
+
+
 def announce_length(packet: bytes, length: int) -> bytes:
     """Return the header of *packet* with another length, sound by its CRC."""
     header = Header._make(HEADER.unpack_from(packet)[1:])

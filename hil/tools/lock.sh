@@ -9,7 +9,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$python" -m venv "$scratch/uv"
 "$scratch/uv/bin/python" -m pip install --quiet --disable-pip-version-check uv
-"$scratch/uv/bin/uv" pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 \
-    --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-package lenslink \
+"$scratch/uv/bin/uv" pip compile pyproject.toml --extra dev --extra bench --extra labgrid --universal \
+    --python-version 3.11 --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-package lenslink \
     --custom-compile-command 'make lock' --quiet --output-file "$scratch/requirements.lock"
 cp "$scratch/requirements.lock" requirements.lock

@@ -67,6 +67,10 @@ STEPS: dict[str, tuple[str, ...]] = {
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
+    "labgrid": (*_PYTEST, "tests/e2e/test_labgrid.py"),
+    # The same suite with two workers, each on a board of a rig.
+    "e2e-rig": ("hil/tools/rig_suite.py", "rig"),
+    "e2e-labgrid": ("hil/tools/rig_suite.py", "labgrid"),
     # CI runs samples of these in the guests of make test-kernel.
     "e2e-kernel": (
         "-m",

@@ -52,6 +52,15 @@ def test_knows_the_world(lens, lens_plant):
 def test_over_a_new_connection(lens_fresh):
     lens_fresh.capture().release()
 
+@pytest.fixture(scope="module")
+def darkest(lens_begin):
+    with lens_begin().capture(exposure_us=100) as frame:
+        return frame.exposure_us
+
+def test_uses_what_a_wider_fixture_has_measured(darkest, lens):
+    assert darkest == 100
+    assert lens.configuration() is None
+
 def test_has_no_power_switch(lens_power):
     pass
 """
@@ -80,10 +89,11 @@ def test_a_run_is_reported_and_its_failure_can_be_replayed(tmp_path: Path) -> No
         "test_needs_a_mode": "skipped",
         "test_knows_the_world": "passed",
         "test_over_a_new_connection": "passed",
+        "test_uses_what_a_wider_fixture_has_measured": "passed",
         "test_has_no_power_switch": "error",
     }
     lines = run.text.splitlines()
-    assert "1 failed, 5 passed, 2 skipped, 1 quarantined, 1 rig-error" in run.text
+    assert "1 failed, 6 passed, 2 skipped, 1 quarantined, 1 rig-error" in run.text
     assert any("test_is_known_to_fail failed: the lens is loose (ana, until" in x for x in lines)
     assert "NOT RUN: 1 test: requires transport usb; this is sim" in lines
     assert "NOT RUN: 1 test: requires mode:panorama: the module has none" in lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -61,9 +62,12 @@ def pico() -> Iterator[Make]:
 
         def make(cdc: bool = False, start_us: int = 0, **options: str) -> PicoModule:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            # Another run of the tests may have a Pico too. A serial number has one owner.
+            serial = f"P{os.getpid()}"
             module = PicoModule(
-                SIZE | options, "P1", make_deadline(), cdc=cdc, start_us=start_us, listener=listener
-            )
+                SIZE | options, serial, make_deadline(), cdc=cdc, start_us=start_us,
+                listener=listener,
+            )  # fmt: skip
             stack.callback(module.close)
             return module
 

@@ -22,7 +22,14 @@ class InnerPytest:
     It has LensLink's plugin and no other of this suite. It shares the locks of boards.
     """
 
-    def __init__(self, folder: Path, tests: str, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tests: str,
+        *arguments: str,
+        python: str | Path = sys.executable,
+        **environment: str,
+    ) -> None:
         self.folder = folder
         (folder / "test_inner.py").write_text(tests)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "LENSLINK_"))}
@@ -30,7 +37,7 @@ class InnerPytest:
             kept["LENSLINK_RUNTIME_DIR"] = runtime
         with (folder / "output").open("w") as output, interruptible():
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *_WITHOUT, "--junitxml", "junit.xml", *arguments],
+                [str(python), "-m", "pytest", *_WITHOUT, "--junitxml", "junit.xml", *arguments],
                 cwd=folder,
                 env=kept | environment,
                 stdout=output,

@@ -23,8 +23,8 @@ def run(*arguments):
     return CliRunner().invoke(command.denoise, [str(each) for each in arguments])
 
 
-def make_noisy_frame(noise_profile=PROFILE):
-    rng = np.random.default_rng(3)
+def make_noisy_frame(noise_profile=PROFILE, seed=3):
+    rng = np.random.default_rng(seed)
     light = np.full((96, 128), 0.3) + np.linspace(0, 0.2, 128)
     noisy = light + rng.normal(0, np.sqrt(PROFILE[0] * light + PROFILE[1]))
     pixels = np.clip(np.round(noisy * (4095 - 64) + 64), 0, 4095).astype("u2")
@@ -102,7 +102,7 @@ def test_a_picture_can_be_denoised_while_it_is_developed(noisy, tmp_path):
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_frames_of_a_capture_are_denoised(tmp_path, noisy, count):
     merge = load_merge("--denoise", is_denoised=True)
-    merge.add_frames([make_noisy_frame()] * count)
+    merge.add_frames([make_noisy_frame(seed=number) for number in range(count)])
     for name in ("a.dng", "b c.jpg"):
         size = merge.save(tmp_path / name, force=False, corrections=None)
         assert (tmp_path / name).stat().st_size == size

@@ -32,7 +32,7 @@ def program(code: str) -> list[str]:
 
 
 def test_the_switches_are_entry_points() -> None:
-    assert {"command", "uhubctl", "http", "sim"} <= set(list_switches())
+    assert {"command", "uhubctl", "http", "labgrid", "sim"} <= set(list_switches())
     with pytest.raises(RigError, match=r"no switch 'htp'; did you mean 'http'\?"):
         load_switch("htp")
 

@@ -6,7 +6,7 @@ test asks for a fixture. The parts are pytest plugins of their own::
     run_options       options, the seed, the header
     worker_plan       how many processes; SIGTERM
     held_module       the board and the connection that a process keeps (used by lens_fixtures)
-    lens_fixtures     lens, lens_fresh, lens_url, lens_board, lens_power, lens_plant, seed
+    lens_fixtures     lens, lens_fresh, lens_begin, lens_url, lens_board, lens_power, lens_plant
     needed_features   the marker requires()
     hang_guard        ends a test that does not end
     session_evidence  records each session; keeps the recording of a test that failed

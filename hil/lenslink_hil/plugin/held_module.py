@@ -38,7 +38,7 @@ from lenslink.transports import parse
 
 from ..rig.rig_doctor import explain_mismatch
 from ..rig.rig_file import Board, Rig, find_rig_file, load_rig
-from ..rig.taken_board import TakenBoard, take_board
+from ..rig.taken_board import ReservedBoard, take_board
 
 if TYPE_CHECKING:
     from lenslink.transports import Transport
@@ -47,6 +47,8 @@ _STEP_S: Final = 3.0
 _FIRST_S: Final = 30.0
 DEFAULT_S: Final = 30.0
 """Seconds that each call of a test may take, unless it says otherwise."""
+LABGRID: Final = "labgrid"
+"""The scheme of URLs of places."""
 _log = logging.getLogger(__name__)
 
 Wrap = Callable[["Transport", str], "Transport"]
@@ -67,12 +69,21 @@ def take_named_board(
     on_wait: Callable[[str], None] | None = None,
     controller: int | None = None,
     command: str = "",
-) -> TakenBoard:
+) -> ReservedBoard:
     """Take the first free board that *urls* mean; see :func:`.taken_board.take_board`.
+
+    Places of labgrid (:mod:`..labgrid`) and boards of this machine do not mix.
 
     Raises :exc:`~lenslink.RigError` if there is none, and :exc:`~lenslink.UsageError` for a URL
     that makes no sense.
     """
+    parsed = [parse(url) for url in urls]
+    if all(url.scheme == LABGRID for url in parsed):
+        from ..labgrid.held_place import take_place
+
+        return take_place(parsed, Deadline(wait_s, "waiting for a place"), on_wait)
+    if any(url.scheme == LABGRID for url in parsed):
+        raise UsageError("--lens: places of labgrid and boards of this machine in one run")
     boards: list[Board] = []
     rig: Rig | None = None
     for url in urls:
@@ -98,7 +109,7 @@ class HeldModule:
         wrap: Puts a recorder around each transport.
     """
 
-    def __init__(self, taken: TakenBoard | None, url: str, wrap: Wrap | None = None) -> None:
+    def __init__(self, taken: ReservedBoard | None, url: str, wrap: Wrap | None = None) -> None:
         self.board = taken.board if taken is not None else Board(url, url, url)
         self.taken = taken
         self.recoveries: Counter[str] = Counter()
@@ -204,6 +215,8 @@ class HeldModule:
                 f"board {self.board.name} is in use: {reason}, and that process has not reserved "
                 "the board; end it"
             )
+        if self.taken is not None and (cause := self.taken.explain_loss()):
+            return f"board {self.board.name} is lost: {cause} (tried: {tried})"
         return (
             f"board {self.board.name} is lost ({reason}; tried: {tried}); check its cable and "
             "its power, then type: lenslink rig doctor"

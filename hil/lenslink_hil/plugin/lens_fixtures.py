@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HELD = pytest.StashKey["HeldModule"]()
 """Of the session: the board of this process, once a test has asked for it."""
-HELD_USERS = ("lens", "lens_fresh", "lens_plant")
+HELD_USERS = ("lens", "lens_fresh", "lens_plant", "lens_begin")
 """Fixtures that hand out the module over the connection that the process keeps."""
 
 
@@ -207,6 +207,15 @@ def lens_fresh(
     lens_held.close_connection()
     yield _start(request, lens_held, lens_url)
     lens_held.close_connection()
+
+
+@pytest.fixture(scope="session")
+def lens_begin(lens_held: HeldModule, lens_url: str) -> Callable[[], Device]:
+    """Return a function that begins a session, for fixtures of a wider scope than a test.
+
+    The session ends when the next one begins: that of ``lens``, for example.
+    """
+    return lambda: lens_held.start_session(lens_url)
 
 
 @pytest.fixture(scope="session")

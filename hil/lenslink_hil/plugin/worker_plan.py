@@ -18,6 +18,7 @@ import pytest
 from .run_options import is_worker, named_urls
 
 _NOTE = pytest.StashKey[str]()
+_COUNT_S = 5.0
 _STARTING_SCHEMES = ("sim", "pico", "replay")
 """Opening a URL of these schemes starts a new module, so that each worker can have its own."""
 
@@ -66,15 +67,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def count_boards(config: pytest.Config) -> int | None:
     """Return the number of boards behind the URLs of ``--lens``, at least 1.
 
-    Of a rig, only the boards that nobody has taken count. Returns None if there is no limit,
-    because opening the URL starts a new module.
+    Of a rig and of labgrid, only the boards that nobody has taken count. Returns None if there is
+    no limit, because opening the URL starts a new module.
     """
     urls = named_urls(config)
     if not urls or (len(urls) == 1 and starts_module(urls[0])):
         return None
     boards = 0
     for url in urls:
-        boards += _count_free(url) if url.startswith("rig:") else 1
+        boards += _count_free(url) if url.startswith(("rig:", "labgrid:")) else 1
     return max(1, boards)
 
 
@@ -86,11 +87,17 @@ def starts_module(url: str) -> bool:
 
 def _count_free(url: str) -> int:
     from lenslink import LensLinkError
+    from lenslink.deadline import Deadline
+    from lenslink.transports import parse
 
     from ..rig.board_lock import BoardLock, make_lock_path
-    from .held_module import find_rig_boards
+    from .held_module import LABGRID, find_rig_boards
 
     try:
+        if (place := parse(url)).scheme == LABGRID:
+            from ..labgrid.held_place import count_free_places
+
+            return count_free_places(place, Deadline(_COUNT_S))
         rig, boards = find_rig_boards(url)
         taken = [BoardLock.is_taken(make_lock_path(b.address, rig.locks)) for b in boards]
     except LensLinkError:

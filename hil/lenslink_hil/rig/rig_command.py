@@ -59,6 +59,7 @@ def rig_group() -> None:
       lenslink rig power left cycle
       lenslink capture rig:left -o photo.dng
       pytest --lens rig:
+      lenslink rig exporter rig.toml
     """
 
 
@@ -278,3 +279,78 @@ def simulate(common: CommonOptions, /, rig_file: str | None) -> None:
     from .rig_simulation import serve_boards
 
     serve_boards(_load(rig_file), Screen(common))
+
+
+_file_argument = click.argument("rig_file", required=False, envvar="LENSLINK_RIG", metavar="[RIG]")
+_coordinator_option = click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="labgrid's coordinator.  [default: $LG_COORDINATOR, or this machine]",
+)
+
+
+@rig_group.command()
+@_file_argument
+@_coordinator_option
+@click.option(
+    "--hostname",
+    metavar="NAME",
+    default="",
+    help="Where others reach this machine.  [default: its address in the coordinator's network]",
+)
+@common_options
+@pass_common
+def exporter(
+    common: CommonOptions, /, rig_file: str | None, coordinator: str | None, hostname: str
+) -> None:
+    """Export the boards of RIG to labgrid until Ctrl-C. RIG is a file; the default is rig.toml.
+
+    A board is served over TCP only while its place is acquired. TCP has no protection: export
+    boards only within a network that you trust. A place whose owner has died is released. Needs the
+    extra 'labgrid'.
+
+    \b
+    Examples:
+      lenslink rig exporter rig.toml --coordinator rack1
+      lenslink rig places rig.toml --coordinator rack1
+      lenslink capture 'labgrid:desk-left?coordinator=rack1' -o photo.dng
+    """
+    # The first import says what is missing without the extra.
+    from ..labgrid.coordinator import choose_address
+    from ..labgrid.labgrid_exporter import export_rig
+
+    rig = _load(rig_file)
+    export_rig(rig, choose_address(coordinator), hostname, Screen(common).say)
+
+
+@rig_group.command()
+@_file_argument
+@_coordinator_option
+@_json_option
+@common_options
+@pass_common
+def places(
+    common: CommonOptions, /, rig_file: str | None, coordinator: str | None, as_json: bool
+) -> None:
+    """Create a place of labgrid, with tags, for each board of RIG. A second call changes nothing.
+
+    A place is called after the rig and the board: desk-left. Its tags are the rig, the board's
+    kind, its serial number and its roles. Needs the extra 'labgrid'.
+
+    \b
+    Examples:
+      lenslink rig places rig.toml --coordinator rack1
+      pytest --lens 'labgrid:?board=pico'
+    """
+    from ..labgrid.coordinator import Coordinator, choose_address
+    from ..labgrid.owner_name import Owner
+    from ..labgrid.place_setup import set_up_places
+
+    rig = _load(rig_file)
+    address, owner = choose_address(coordinator), Owner.describe_self().name
+    with Coordinator(address, owner, Deadline(common.timeout)) as session:
+        changes = list(set_up_places(rig, session))
+    if as_json:
+        emit_json({"schema": "lenslink.rig-places/1", "places": [asdict(each) for each in changes]})
+    else:
+        emit_table(((c.place, c.tags, c.change) for c in changes), ("place", "tags", "state"))

@@ -82,20 +82,21 @@ def _check_space(folder: Path, name: str, least: int) -> Check:
 
 
 def _check_serial_package() -> Check:
-    """Check that one package alone brings the module *serial*."""
+    """Check the module *serial*, and say whose it is where two packages have written its files."""
     found = {}
     for name in ("pyserial", "pyserial-labgrid"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     detail = ", ".join(f"{name} {text}" for name, text in found.items()) or "not installed"
-    return Check(
-        "pyserial",
-        len(found) == 1,
-        detail,
-        "both packages write the same files: keep labgrid in a virtual environment of its own"
-        if found
-        else "type: pip install pyserial",
-    )
+    try:
+        import serial
+    except ImportError:
+        # To uninstall either package takes files of the other one away.
+        cure = "type: pip install --force-reinstall pyserial"
+        return Check("pyserial", False, f"{detail}; its files are missing", cure)
+    if len(found) > 1:
+        detail += f"; the files are those of {serial.__version__}: uninstall neither alone"
+    return Check("pyserial", True, detail)
 
 
 # --- a board ---------------------------------------------------------------------------------

@@ -299,8 +299,8 @@ def _choose_url(where: str, given: Mapping[str, str]) -> str:
     scheme = {"url": "", "port": "serial:", "bus": "usb:", "serial": "usb:"}[key]
     try:
         url = parse(scheme + given[key])
-        if url.scheme == "rig":
-            raise UsageError("a board of a rig is no other rig's board")
+        if url.scheme in ("rig", "labgrid"):
+            raise UsageError("a board of a rig is no other rig's board, and no place of labgrid")
     except LensLinkError as error:
         raise RigError(f"{where}: {key} = {given[key]!r}: {error}") from None
     return url.text

@@ -16,10 +16,13 @@ from ..unnamed_file import open_unnamed_file
 MAX_OUTPUT = 65536
 
 
-def run_program(arguments: Sequence[str], deadline: Deadline) -> str:
+def run_program(
+    arguments: Sequence[str], deadline: Deadline, environment: Mapping[str, str] | None = None
+) -> str:
     """Run a program and return the beginning of what it printed.
 
-    Its process group is killed if the deadline passes.
+    Its process group is killed if the deadline passes. It has this process' environment unless
+    *environment* is given.
 
     Raises:
         RigError: The program is missing, failed, or did not end in time.
@@ -32,6 +35,7 @@ def run_program(arguments: Sequence[str], deadline: Deadline) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=environment,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:

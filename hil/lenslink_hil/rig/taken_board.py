@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from lenslink.context import ReleasesOnExit
 from lenslink.deadline import Deadline
@@ -20,6 +20,22 @@ WAIT_S: Final = 30.0
 """How long a job waits for a board, unless it says otherwise."""
 _KEEPER_GRACE_S: Final = 5.0
 _log = logging.getLogger(__name__)
+
+
+class ReservedBoard(Protocol):
+    """A board that this job alone has, here or on another machine."""
+
+    board: Board
+    rig_file: Path | None
+    """The rig's file; None if it is on another machine, or there is none."""
+    power: RigPower | None
+    """The board's power; None if this job cannot switch it."""
+
+    def release(self) -> None:
+        """Let others have the board. Idempotent; never raises."""
+
+    def explain_loss(self) -> str:
+        """Return why the board cannot be reached any more; "" if that is not known."""
 
 
 class TakenBoard(ReleasesOnExit):
@@ -71,6 +87,10 @@ class TakenBoard(ReleasesOnExit):
             if not keeper.finish(seconds):
                 _log.warning("board %s: its power is not in its rest state", self.board.name)
         self._lock.release()
+
+    def explain_loss(self) -> str:
+        """Return "": what the driver reports of a board of this machine says it all."""
+        return ""
 
 
 def take_board(

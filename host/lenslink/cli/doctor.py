@@ -34,6 +34,7 @@ _EXTRAS = {
     "isp": ("opencv-python-headless", "RAW is not developed: no develop, focus and merge"),
     "viewfinder": ("aiohttp", "there is no viewfinder"),
     "flash": ("mpremote", "firmware cannot be put on a board"),
+    "labgrid": ("labgrid", "boards of other machines cannot be used"),
 }
 
 

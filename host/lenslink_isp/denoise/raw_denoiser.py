@@ -7,6 +7,7 @@ memory than their result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -111,7 +112,7 @@ def find_share(shot: float, read: float) -> float:
     >>> find_share(1e-3, 1e-4), round(find_share(4e-4, 9e-6), 2), find_share(1e-5, 1e-8)
     (1.0, 0.8, 0.6)
     """
-    noise = (shot * _MID_GREY + read) ** 0.5
+    noise = math.sqrt(shot * _MID_GREY + read)
     part = (noise - QUIET_NOISE) / (FULL_NOISE - QUIET_NOISE)
     return QUIET_SHARE + (1 - QUIET_SHARE) * min(max(part, 0.0), 1.0)
 

@@ -19,9 +19,10 @@ from lenslink_protocol.messages import (
 )
 
 from .defects import Defect
+from .host_peer import ROI
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import Item, PlainModule, State
+from .plain_module import Item, PlainModule, State, Stream
 
 
 class HelloOnce(PlainModule):
@@ -149,6 +150,17 @@ class KeepsConfiguration(_Keeps):
         super().reset_session()
         for each in self.streams:
             each.state = State.CONFIGURED if each.plan else State.UNCONFIGURED
+
+
+class RoiStaysConfigured(PlainModule):
+    """Keeps the configuration of the region of interest if a Hello ends its session."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        roi = self.streams[ROI]
+        is_next = self.session is not None and header.nonce != self.session.nonce
+        super().on_hello(header, payload)
+        if is_next and roi.plan is not None:
+            self.streams[ROI] = Stream(State.CONFIGURED, roi.plan)
 
 
 class KeepsStreaming(_Keeps):
@@ -293,6 +305,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     ),
     "M-HELLO-3": (
         KeepsConfiguration,
+        RoiStaysConfigured,
         KeepsStreaming,
         KeepsCredits,
         KeepsAnswers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import product
 
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import Capability, Damage, ErrorCode, MessageType, TestAction
@@ -23,6 +24,8 @@ from lenslink_protocol.messages import (
     ManifestPiece,
     Query,
     Resend,
+    SetSettings,
+    StartStream,
     Stop,
     Test,
 )
@@ -31,8 +34,10 @@ from lenslink_protocol.params import MAX_PAYLOAD, VERSION_MAJOR
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
 from .module_steps import (
+    ALL_STREAMS,
     DATA,
     MASK_32,
+    SESSION_ENDS,
     STALL_S,
     START_50_FPS,
     START_FASTEST,
@@ -41,6 +46,7 @@ from .module_steps import (
     count_tile_bytes,
     expect_no_answer,
     open_test_session,
+    replace_session,
     take_resendable_still,
     wait_for_type,
 )
@@ -307,6 +313,25 @@ def nothing_is_left_by_hello(peer: HostPeer) -> None:
     fresh.open_session()
     check_nothing_left(peer, fresh, number, "a Hello with another nonce")
     fresh.close()
+
+
+@CASES.add("M-HELLO-3", "M-CLOSE-1")
+def no_stream_stays_configured(peer: HostPeer) -> None:
+    """However a session ends, the next one finds each stream UNCONFIGURED, whatever it did."""
+    session = peer
+    session.open_session()
+    for how, is_running in product(SESSION_ENDS, (False, True)):
+        for stream in ALL_STREAMS:
+            session.configure(stream)
+            if is_running:
+                session.call(StartStream(stream, 20000), Accepted)
+        session = replace_session(session, how)
+        for stream in ALL_STREAMS:
+            for message in (Capture(stream, 1), StartStream(stream, 0), SetSettings(stream, b"")):
+                answer = session.try_call(message)
+                is_refused = isinstance(answer, Error) and answer.code == ErrorCode.STATE
+                check(is_refused, f"after {how} {describe(message)} gets {describe(answer)}")
+    session.close()
 
 
 @CASES.add("M-HELLO-3")

@@ -32,7 +32,7 @@ from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, STALL_MS, VERSIO
 from .cases import Cases, check
 from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
 from .module_steps import (
-    BOTH_STREAMS,
+    ALL_STREAMS,
     MASK_32,
     SHORT_WAIT_S,
     STALL_S,
@@ -163,8 +163,8 @@ def refusals_count_too(peer: HostPeer) -> None:
 
 @CASES.add("M-FRAME-1")
 def sequences_while_tiles_wait(peer: HostPeer) -> None:
-    """Lane 0 counts by one while a frame of either stream waits, whatever is answered meanwhile."""
-    for stream in BOTH_STREAMS:
+    """Lane 0 counts by one while a frame of any stream waits, whatever is answered meanwhile."""
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         block_frame(session, stream)
         start = next(p for p in session.log if p.kind == MessageType.FRAME_START)

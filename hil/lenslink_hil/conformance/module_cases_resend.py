@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from lenslink_protocol.ids import Capability, FrameState, MessageType, ResendFlag
 from lenslink_protocol.messages import Accepted, Capture, Flush, Flushed, Resend, Resent, Stop
-from lenslink_protocol.params import MAX_RANGES, RESEND_TRIES
+from lenslink_protocol.params import MAX_RANGES, MAX_STREAMS, RESEND_TRIES
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, read_frame_end
 from .module_steps import (
-    BOTH_STREAMS,
+    ALL_STREAMS,
     SHORT_WAIT_S,
     Rectangle,
     ask_again,
@@ -100,7 +100,7 @@ def resend_after_stop(peer: HostPeer) -> None:
     if session is None or not session.capabilities & Capability.RESEND:
         raise NotClaimed("the module does not send again (no RESEND)")
     peer.call(Stop(PREVIEW), Accepted)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     start = next(p for p in peer.log if p.kind == MessageType.FRAME_START)
     tile = next(p for p in peer.log if p.kind == MessageType.TILE)
     message, came = ask_again(peer, start.id, 1, [place_of(tile)], PREVIEW)
@@ -165,7 +165,7 @@ def an_aborted_frame(peer: HostPeer) -> None:
         raise NotClaimed("the module does not send again (no RESEND)")
     peer.call(Stop(PREVIEW), Accepted)
     number = next(p.id for p in peer.log if p.kind == MessageType.FRAME_START)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     width, height = configured.width, configured.height
     for asked in ([(0, height - 2, width, 2)], [(0, 0, width, 2)], [(0, height // 2, width, 2)]):
         message, came = ask_again(peer, number, 0, asked, PREVIEW)
@@ -338,7 +338,7 @@ def all_of_it_on_the_preview(peer: HostPeer) -> None:
     for tile in tiles:
         check(tile.header.flags & 1, f"{describe(tile)} is sent again without the flag RESENT")
         check(first.get(place_of(tile)) == tile.payload, f"{describe(tile)} has other pixels")
-    reply = peer.grant_credits(PLENTY, PLENTY)
+    reply = peer.grant_credits(PLENTY, PLENTY, PLENTY)
     total = count_tile_bytes(peer.log, PREVIEW)
     check(
         reply.sent == (total, 0, 0), f"sent is {reply.sent}, and {total} bytes of the preview came"
@@ -356,15 +356,15 @@ def pixels_of_an_older_frame(peer: HostPeer) -> None:
     if not peer.open_session().capabilities & Capability.RESEND:
         raise NotClaimed("the module does not send again (no RESEND)")
     held = 0
-    for stream in BOTH_STREAMS:
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         session.open_session()
         mode = session.find_smallest_mode()
         configured = session.configure(stream, 4 * mode.width)
         # The second frame waits behind its first tile, so that a small module holds the first one.
-        limits = [0, 0]
+        limits = [0] * MAX_STREAMS
         limits[stream] = configured.frame_bytes + configured.tile_bytes
-        session.grant_credits(limits[0], limits[1])
+        session.grant_credits(*limits)
         session.start_capture(2, stream=stream)
         older = session.wait_for_frame(stream)
         assert older.end is not None
@@ -374,7 +374,7 @@ def pixels_of_an_older_frame(peer: HostPeer) -> None:
         mark = len(session.log)
         places = b"".join(struct.pack("<4H", *place_of(tile)) for tile in older.tiles[-4:])
         session.send(Resend(0, len(older.tiles[-4:]), places), number, stream)
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         found = wait_for_type(session, MessageType.RESENT, mark, 2.0)
         check(found, "a Resend for the frame before is not answered")
         first = {place_of(tile): tile.payload for tile in older.tiles}
@@ -438,7 +438,7 @@ def only_what_was_asked_for(peer: HostPeer) -> None:
 @CASES.add("M-RESEND-3")
 def no_end_before_the_end(peer: HostPeer) -> None:
     """END asks in vain for the FrameEnd of a frame that is under way; it comes when it is due."""
-    for stream in BOTH_STREAMS:
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         configured = block_frame(session, stream, is_capture=True)
         assert session.session is not None
@@ -454,7 +454,7 @@ def no_end_before_the_end(peer: HostPeer) -> None:
         session.collect(SHORT_WAIT_S)
         ends = sum(p.kind == MessageType.FRAME_END for p in session.log)
         check(not ends, f"FrameEnd of stream {stream} comes before its tiles, as END asked for it")
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         check_cover(configured, session.wait_for_frame(stream))
         session.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from lenslink_protocol.controls import Setting
@@ -26,6 +26,7 @@ from lenslink_protocol.messages import (
     Event,
     Flush,
     Flushed,
+    FrameStart,
     GetManifest,
     Heartbeat,
     HeartbeatReply,
@@ -35,16 +36,27 @@ from lenslink_protocol.messages import (
     StartStream,
 )
 from lenslink_protocol.packings import find_layout
-from lenslink_protocol.params import EVERY_FRAME, SILENCE_MS, STALL_MS
+from lenslink_protocol.params import EVERY_FRAME, MAX_STREAMS, SILENCE_MS, STALL_MS, VERSION_MAJOR
 
 from .cases import Failed, NotClaimed, check
-from .host_peer import ALL, PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, Picture, read_frame_end
+from .host_peer import (
+    ALL,
+    PLENTY,
+    PREVIEW,
+    QUIET_S,
+    ROI,
+    STILL,
+    HostPeer,
+    Picture,
+    read_frame_end,
+    read_frame_start,
+)
 from .packets import Packet, describe
 
 START_FASTEST = StartStream(PREVIEW, 0)
 START_50_FPS = StartStream(PREVIEW, 20000)
 CAPTURE_A_STILL = Capture(STILL, 1)
-BOTH_STREAMS = (PREVIEW, STILL)
+ALL_STREAMS = (PREVIEW, STILL, ROI)
 ALL_WITH_EVENTS = ALL | Capability.EVENTS
 NO_PACKET = 0xFFFFFFFF
 """``last_sequence`` of a lane that has carried nothing."""
@@ -52,12 +64,17 @@ MASK_32 = 0xFFFFFFFF
 REFUSALS_OF_UNKNOWN = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
 """How a module refuses a request without its capability: it knows the request, or it does not."""
 
+SESSION_ENDS = ("Close", "another Hello", "a refused Hello")
+"""The ways in which a host can end a session without the end of its connection."""
+
 ALIVE_S = SILENCE_MS / 2000
 STALL_S = STALL_MS / 1000
 SHORT_WAIT_S = 0.12
 TEST_PENDING_MS = 700
 """The lease in cases of the test action PENDING."""
 LONG_EXPOSURE_US = 30_000
+NEAR_MDPT = 20
+"""The tolerance of a lens' position."""
 MIN_TIME_SHARE = 0.97
 """A module's time may be this much of the kit's. Time is counted from before the Test was sent."""
 CLOCK_TOLERANCE_US = 150_000
@@ -106,9 +123,9 @@ def block_frame(peer: HostPeer, stream: int = PREVIEW, is_capture: bool = False)
     peer.open_session()
     mode = peer.find_smallest_mode()
     configured = peer.configure(stream, 4 * mode.width)
-    limits = [0, 0]
+    limits = [0] * MAX_STREAMS
     limits[stream] = configured.tile_bytes
-    peer.grant_credits(limits[0], limits[1])
+    peer.grant_credits(*limits)
     peer.call(Capture(stream, 2) if is_capture else StartStream(stream, 20000), Accepted)
     found = peer.wait_for(lambda p: p.kind == MessageType.TILE, 5.0)
     check(found is not None, "no tile within 5 s of the credit for it")
@@ -228,6 +245,19 @@ def wait_for_type(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -
     return peer.wait_for(lambda p: p.kind == kind, seconds, since)
 
 
+def replace_session(peer: HostPeer, how: str) -> HostPeer:
+    """End a session in one of the ways of :data:`SESSION_ENDS`, and open the next one."""
+    if how == "Close":
+        peer.close()
+    elif how == "a refused Hello":
+        newer = (VERSION_MAJOR + 1) << 4
+        answer = peer.start_session().try_hello(ALL, (newer, newer), version=newer)
+        check(isinstance(answer, Error), f"Hello of the next major version gets {describe(answer)}")
+    fresh = peer.start_session()
+    fresh.open_session()
+    return fresh
+
+
 def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) -> None:
     """Check that a session finds nothing of the one before it but what Table 5 keeps."""
     reply = fresh.grant_credits(0, 0)
@@ -280,6 +310,20 @@ def other_value(peer: HostPeer, control: ControlId, share: float = 0.5) -> int:
 def every(control: int, value: int) -> Setting:
     """Return a setting for every frame."""
     return Setting(control, EVERY_FRAME, value)
+
+
+def configure_all(peer: HostPeer) -> None:
+    """Configure all streams in the smallest mode, and grant credits for all."""
+    for stream in ALL_STREAMS:
+        peer.configure(stream)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+
+
+def take_frame(peer: HostPeer, stream: int, settings: Iterable[Setting] = ()) -> FrameStart:
+    """Capture a frame of a configured stream, and return its FrameStart."""
+    mark = len(peer.log)
+    peer.start_capture(1, settings, stream)
+    return read_frame_start(peer.wait_for_frame(stream, mark))
 
 
 def exchange_heartbeat(peer: HostPeer, time_us: int) -> HeartbeatReply:

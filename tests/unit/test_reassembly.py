@@ -474,6 +474,26 @@ def test_a_complete_frame_waits_a_moment_for_its_end():
     assert harness.only().received_ranges.is_complete
 
 
+def test_repeated_tiles_hold_a_complete_frame_up_for_a_bounded_time():
+    harness = Harness()
+    harness.start(now=1.0)
+    for place in STRIPS:
+        harness.tile(place, now=1.0)
+    # Half a second in which nobody receives does not count.
+    harness.frames.shift_timers(0.5)
+    limit = 1.5 + FRAME_STALE_MS / 1000
+    now = 1.5
+    while now < limit:
+        harness.tile(STRIPS[0], now=now)
+        harness.frames.expire_frames(now)
+        assert harness.numbers() == []
+        now += END_GRACE_MS / 2000
+    harness.tile(STRIPS[0], now=limit)
+    harness.frames.expire_frames(limit + 0.001)
+    assert harness.numbers() == [1]
+    assert harness.only().received_ranges.is_complete
+
+
 def test_an_incomplete_frame_waits_longer_for_its_next_packet():
     harness = Harness()
     harness.start(now=0.0)

@@ -195,9 +195,10 @@ def host(
     """Test a host by playing a module, often a misbehaving one, at LISTEN-URL.
 
     For each case the kit starts COMMAND. It replaces {url} by the URL to open and {out} by a file
-    name. COMMAND takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends. Its
-    exit code is 0 if and only if the frame was whole. The kit reads {out}.npy only after exit
-    code 0. So COMMAND may write an incomplete still or not.
+    name. COMMAND takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends. The
+    array has the pixels as the sensor reads them, not rotated by the frame's orientation. The exit
+    code is 0 if and only if the frame was whole. The kit reads {out}.npy only after exit code 0.
+    So COMMAND may write an incomplete still or not.
 
     If COMMAND has {task} in it, the kit replaces it by "still" or "preview". A preview is
     stream 0: COMMAND starts it, takes three frames, stops it and ends. Its exit code is 0 if all

@@ -165,6 +165,22 @@ class SlowWithoutEnd(VirtualHost):
         return found
 
 
+class WaitsForQuiet(VirtualHost):
+    """Waits for END_GRACE_MS without a packet of the frame, however long that takes."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        expire = found.expire_frames
+
+        def expire_quiet(now: float) -> None:
+            for assembly in found._open.values():
+                assembly.timer.last_byte_time = None
+            expire(now)
+
+        found.expire_frames = expire_quiet  # type: ignore[method-assign]
+        return found
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-CAM-1": (TakesAborted, AnyFrameNumber, FillsGapsByCount),
     "H-CAM-2": (NarrowOverwrites, ResentOverwrites, IgnoresMiddles),
@@ -180,6 +196,6 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-CAM-4": (NeedsEnd, SlowWithoutEnd),
+    "H-CAM-4": (NeedsEnd, SlowWithoutEnd, WaitsForQuiet),
 }
 """The hosts that break a clause by themselves."""

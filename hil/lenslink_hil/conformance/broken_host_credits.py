@@ -61,8 +61,47 @@ class GrantsLittle(Defect):
         return [edit_message(packet, limit=tuple(min(most, each) for each in message.limit))]
 
 
+class NothingMoreAtTheEnd(Defect):
+    """Grants nothing more when it has its frames."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind not in (MessageType.STOP, MessageType.CLOSE):
+            return [data]
+        beat = Heartbeat((0, 0, 0), 0).encode()
+        return [packet.encode(type=MessageType.HEARTBEAT, frame=0, payload=beat), data]
+
+
+class LimitsBehindTheManifest(Defect):
+    """Sends its first Heartbeat when it has the manifest."""
+
+    def __init__(self) -> None:
+        self._has_manifest = False
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._has_manifest = self._has_manifest or packet.kind == MessageType.MANIFEST
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_early = packet.kind == MessageType.HEARTBEAT and not self._has_manifest
+        return [] if is_early else [data]
+
+
+class ForgetsLossBesideTiles(Defect):
+    """Ignores ``sent`` if a tile has come since the HeartbeatReply before; its window is small."""
+
+    def __init__(self) -> None:
+        self._has_tile = False
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._has_tile = self._has_tile or packet.kind == MessageType.TILE
+        if packet.kind != MessageType.HEARTBEAT_REPLY or not self._has_tile:
+            return [data]
+        self._has_tile = False
+        return [edit_message(packet, sent=(0, 0, 0))]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-CREDIT-1": (FallsOnce, LateFirstLimits),
-    "H-CREDIT-2": (GrantsOnce, GrantsLittle),
+    "H-CREDIT-1": (FallsOnce, LateFirstLimits, NothingMoreAtTheEnd, LimitsBehindTheManifest),
+    "H-CREDIT-2": (GrantsOnce, GrantsLittle, ForgetsLossBesideTiles),
 }
 """The defects on the line of the driver, by clause."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import BY_TYPE, Close
+from lenslink_protocol.messages import BY_TYPE, Close, Configured, Resent
 from lenslink_protocol.params import MAX_BUSY_MS
 
 from .defects import Defect, edit_message
@@ -45,6 +45,32 @@ class DropsGrownBeats(Defect):
         return [] if is_grown else [data]
 
 
+class ReadsGoneAtSix(Defect):
+    """Reads the rectangles of Resent at byte 6, whatever its size."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        if not isinstance(message, Resent):
+            return [data]
+        return [edit_message(packet, gone=packet.payload[6:][: 8 * message.count])]
+
+
+class DropsFlaggedResent(Defect):
+    """Ignores a Resent with flags that it does not know."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        return [] if isinstance(message, Resent) and message.flags & ~3 else [data]
+
+
+class DropsFlaggedConfigured(Defect):
+    """Ignores a Configured with flags that it does not know."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CONFIGURED else None
+        return [] if isinstance(message, Configured) and message.flags & 0xF0 else [data]
+
+
 class ReservedMustBeZero(Defect):
     """Discards a FrameStart whose reserved field has a value."""
 
@@ -78,8 +104,15 @@ class ReservedIsALease(Defect):
 
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-GROW-1": (PadsShortMessages, StrictFrameStart, DropsGrownBeats),
-    "H-GROW-2": (ReservedMustBeZero, UnknownEnds, DropsUnknownFlags, ReservedIsALease),
+    "H-GROW-1": (PadsShortMessages, StrictFrameStart, DropsGrownBeats, ReadsGoneAtSix),
+    "H-GROW-2": (
+        ReservedMustBeZero,
+        UnknownEnds,
+        DropsUnknownFlags,
+        DropsFlaggedResent,
+        DropsFlaggedConfigured,
+        ReservedIsALease,
+    ),
     "H-LIVE-2": (ReservedIsALease,),
     "H-CREDIT-2": (DropsGrownBeats,),
 }

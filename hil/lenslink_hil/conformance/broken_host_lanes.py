@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import Flag, MessageType
+from lenslink.receive.reassembly import Reassembly
+from lenslink_protocol.ids import Flag, MessageType, ResendFlag
+from lenslink_protocol.link import MissingParts
 from lenslink_protocol.messages import FrameEnd
+from lenslink_protocol.params import RESEND_RETRY_MS
 
+from .broken_steps import DATA
 from .defects import Defect, edit_message
 from .module_peer import NO_PACKET
 from .packets import Packet, parse
@@ -64,12 +68,42 @@ class DropsResentOfALane(VirtualHost):
             super().send(data, lane)
 
 
+class ForgetsLane1(VirtualHost):
+    """Counts RESEND_RETRY_MS from the frame's last packet on lane 0, whatever lane 1 brings."""
+
+    _lane_0_time = 0.0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        packet = parse(data)
+        if packet is not None and packet.kind in DATA and lane == 0:
+            self._lane_0_time = self.now()
+        super().send(data, lane)
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        find = found.request_missing
+
+        def find_early(now: float) -> list[MissingParts]:
+            parts = find(now)
+            for each in found._open.values():
+                is_due = now - self._lane_0_time > RESEND_RETRY_MS / 1000
+                if each.frame_end is not None and is_due and not parts:
+                    self._lane_0_time = now
+                    places, _ = each.geometry.cover_ranges(each.find_lost(each.size))
+                    parts.append(MissingParts(each.stream, each.number, ResendFlag(0), places))
+            return parts
+
+        found.request_missing = find_early  # type: ignore[method-assign]
+        return found
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-LANE-1": (LaneOffByOne, AsksAtEveryEnd, ForgetsLanesAfterResent),
 }
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
+    "H-LANE-1": (ForgetsLane1,),
     "H-LANE-2": (DropsResentOfALane,),
 }
 """The hosts that break a clause by themselves."""

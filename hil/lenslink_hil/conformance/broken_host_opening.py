@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import MessageType
+from lenslink_protocol.ids import MessageType, ResendFlag
 from lenslink_protocol.messages import Error, Heartbeat, Hello, Resend
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -99,6 +99,26 @@ class ResendsAnyway(Defect):
         return [extra, data]
 
 
+class EndWithoutResend(Defect):
+    """Asks for a lost FrameEnd in each session."""
+
+    def __init__(self) -> None:
+        self._tile: Packet | None = None
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind in (MessageType.TILE, MessageType.FRAME_END):
+            self._tile = packet if packet.kind == MessageType.TILE else None
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        tile, self._tile = self._tile, None
+        if tile is None:
+            return [data]
+        header = {"frame": tile.id, "stream": tile.header.stream}
+        ask = Resend(ResendFlag.END, 0, b"").encode()
+        return [packet.encode(type=MessageType.RESEND, payload=ask, **header), data]
+
+
 class StartWithoutResend(Defect):
     """Asks for a lost FrameStart in each session."""
 
@@ -165,7 +185,13 @@ class OneMoreHello(Defect):
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-HELLO-1": (CountsNonces, ManyHelloIds, BeatsBeforeHelloReply, HelloAgainAfterClose),
-    "H-HELLO-2": (OffersFiveLanes, OffersTooLongTiles, ResendsAnyway, StartWithoutResend),
+    "H-HELLO-2": (
+        OffersFiveLanes,
+        OffersTooLongTiles,
+        ResendsAnyway,
+        StartWithoutResend,
+        EndWithoutResend,
+    ),
     "H-HELLO-3": (SaysHelloOn, BeatsOnAfterRefusal, OneMoreHello),
 }
 """The defects on the line of the driver, by clause."""

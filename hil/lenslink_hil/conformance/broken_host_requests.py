@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Capture, Configured, Flush, Pending, Stop
+from lenslink_protocol.messages import Accepted, Capture, Configured, Flush, Pending, Query, Stop
 
 from .broken_steps import DATA, FirstOnly
 from .defects import Defect, edit_message
 from .module_peer import HEIGHT, WIDTH
 from .packets import Packet
 from .peer_wire import Tamper
+
+STARTS = (MessageType.CAPTURE, MessageType.STREAM)
 
 
 class RepeatsCaptureAnew(Defect):
@@ -79,6 +81,46 @@ class ChangesRepeats(Defect):
         again = packet.kind == MessageType.CONFIGURE and packet.id in self._asked
         self._asked.add(packet.id)
         return [edit_message(packet, tile_bytes=4096) if again else data]
+
+
+class ChangesThirdStart(Defect):
+    """Sends Capture and StartStream with another interval the third time."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind not in STARTS:
+            return [data]
+        self._count += 1
+        changed = packet.payload[:-1] + bytes([packet.payload[-1] ^ 1])
+        return [packet.encode(payload=changed) if self._count == 3 else data]
+
+
+class ChangesThirdStop(Defect):
+    """Sends Stop under another id the third time."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind == MessageType.STOP
+        is_third = packet.kind == MessageType.STOP and self._count == 3
+        return [packet.encode(frame=packet.id - 1) if is_third else data]
+
+
+class QueriesBeside(Defect):
+    """Also asks with Query when Capture or StartStream is sent for the third time."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind in STARTS
+        if packet.kind not in STARTS or self._count != 3:
+            return [data]
+        query = Query(packet.header.nonce, packet.id).encode()
+        return [data, packet.encode(type=MessageType.QUERY, frame=packet.id + 1, payload=query)]
 
 
 class FallingIds(Defect):
@@ -154,6 +196,16 @@ class AnyKindOfAnswer(Defect):
             1, 0, 1, 0x1100011, 2 * WIDTH, HEIGHT, stride, stride * HEIGHT, 4096
         )  # fmt: skip
         return [packet.encode(type=MessageType.CONFIGURED, payload=plan.encode())]
+
+
+class FlushedIsAccepted(Defect):
+    """Takes Flushed for the answer of a request that Accepted answers."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.FLUSHED:
+            return [data]
+        accepted = Accepted(1, 0).encode()
+        return [packet.encode(type=MessageType.ACCEPTED, payload=accepted)]
 
 
 class FlushWithStop(Defect):
@@ -247,11 +299,13 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         OneIdForAll,
         RepeatsStopAnew,
         ChangesRepeats,
+        ChangesThirdStart,
+        ChangesThirdStop,
         FallingIds,
         NewIdAfterALease,
     ),
-    "H-REQ-2": (AnyErrorEnds, AnyKindOfAnswer),
-    "H-REQ-3": (FlushWithStop, AsksTwiceAtOnce, CapturesEarly, StopsBeforeAccepted),
+    "H-REQ-2": (AnyErrorEnds, AnyKindOfAnswer, FlushedIsAccepted),
+    "H-REQ-3": (FlushWithStop, AsksTwiceAtOnce, CapturesEarly, StopsBeforeAccepted, QueriesBeside),
     "H-REQ-4": (FirstPendingOnly, CutsPendingLease, ShortestLease),
 }
 """The defects on the line of the driver, by clause."""

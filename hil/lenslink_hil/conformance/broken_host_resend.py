@@ -87,6 +87,16 @@ class StartOnce(Defect):
         return [edit_message(packet, flags=flags & 2)]
 
 
+class StartOfStillsOnly(Defect):
+    """Never asks for the FrameStart of a preview."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        if not isinstance(message, Resend) or packet.header.stream:
+            return [data]
+        return [edit_message(packet, flags=message.flags & 2)]
+
+
 class ForgetsStart(Defect):
     """Throws FrameStart away when it is sent again."""
 
@@ -174,7 +184,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         AsksForOneRowMore,
         AsksBeyondTheFrame,
     ),
-    "H-RESEND-2": (StartOnce, ForgetsStart, DropsRest),
+    "H-RESEND-2": (StartOnce, StartOfStillsOnly, ForgetsStart, DropsRest),
     "H-RESEND-3": (UnknownIsUnderWay, GoneOnlyAtTheEnd, ForgetsGone, FirstGoneOnly),
 }
 """The defects on the line of the driver, by clause."""

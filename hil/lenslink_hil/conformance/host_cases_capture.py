@@ -380,3 +380,52 @@ class ResentTileAndNoEnd(Script):
 
     def make_resent(self, message: Resend) -> Resent:
         return Resent(message.flags & 1, FrameState.UNDER_WAY, 0, b"")
+
+
+class _RepeatsAndNoEnd(Script):
+    """A packet of the frame comes again and again behind its last byte, and FrameEnd never."""
+
+    limit_s = 10.0
+    _sent = 0.0
+
+    def make_items(self) -> list[Item]:
+        self._sent = self.wire.now()
+        self.call_later(0.04, self._repeat)
+        return super().make_items()[:-1]
+
+    def make_repeat(self) -> Item:
+        """Return the packet that comes again and again."""
+        raise NotImplementedError
+
+    def _repeat(self) -> None:
+        if self.wire.now() < self._sent + FRAME_STALE_MS / 1000 + 3.0:
+            self.queue.append(self.make_repeat())
+            self.send_waiting()
+            self.call_later(0.04, self._repeat)
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        resent = Resent(0, FrameState.UNDER_WAY, 0, b"")
+        self.queue.append(Item(MessageType.RESENT, resent.encode()))
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        end = self.end_time if self.end_time is not None else self.wire.now()
+        most = FRAME_STALE_MS / 1000 + 1.0
+        late = end - self._sent
+        check(late <= most, f"the host has the whole frame {late:.1f} s after its last byte")
+
+
+@CASES.add("H-CAM-4")
+class TilesAndNoEnd(_RepeatsAndNoEnd):
+    """A received tile comes every 40 ms, and FrameEnd never comes."""
+
+    def make_repeat(self) -> Item:
+        return tile_item(0, flags=1)
+
+
+@CASES.add("H-CAM-4")
+class StartsAndNoEnd(_RepeatsAndNoEnd):
+    """FrameStart comes every 40 ms, and FrameEnd never comes."""
+
+    def make_repeat(self) -> Item:
+        return self.make_start_item()

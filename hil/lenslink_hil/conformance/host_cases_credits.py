@@ -6,16 +6,30 @@ from dataclasses import replace
 from itertools import pairwise
 
 from lenslink_protocol.ids import Capability, FrameState, MessageType, ResendFlag
-from lenslink_protocol.messages import Heartbeat, Resend, Resent
+from lenslink_protocol.messages import GetManifest, Heartbeat, Pending, Resend, Resent, Stop
 from lenslink_protocol.params import SILENCE_MS
 
 from .cases import Cases, check
-from .host_steps import Preview, lose_tile
-from .module_peer import HostResult, Item, Script
+from .host_steps import SLACK_S, Preview, lose_tile
+from .module_peer import TILE, HostResult, Item, Script
 from .packets import Packet
 from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
+
+_SLOW_S = 1.6
+
+
+def check_limits(script: Script) -> None:
+    """Check that no limit is lower than one before."""
+    limits = []
+    for packet in script.find_packets(MessageType.HEARTBEAT):
+        message = packet.message()
+        assert isinstance(message, Heartbeat)
+        limits.append(message.limit)
+    for before, after in pairwise(limits):
+        falls = any(low < high for low, high in zip(after, before, strict=True))
+        check(not falls, f"limits {after} follow {before}")
 
 
 @CASES.add("H-CREDIT-1")
@@ -31,23 +45,7 @@ class LimitsAfterLosses(Script):
 
     def judge(self, result: HostResult) -> None:
         del result
-        limits = []
-        for packet in self.find_packets(MessageType.HEARTBEAT):
-            message = packet.message()
-            assert isinstance(message, Heartbeat)
-            limits.append(message.limit)
-        for before, after in pairwise(limits):
-            falls = after[0] < before[0] or after[1] < before[1]
-            check(not falls, f"limits {after} follow {before}")
-
-
-def _limits(packets: list[Packet]) -> list[tuple[int, int]]:
-    found = []
-    for packet in packets:
-        message = packet.message()
-        assert isinstance(message, Heartbeat)
-        found.append((message.limit[0], message.limit[1]))
-    return found
+        check_limits(self)
 
 
 @CASES.add("H-CREDIT-1")
@@ -61,10 +59,7 @@ class Limits(Script):
         check(beats, "the host grants nothing")
         late = beats[0].at - hello
         check(late <= SILENCE_MS / 1000, f"the first limits come {late:.1f} s after HelloReply")
-        limits = _limits(beats)
-        for before, after in pairwise(limits):
-            falls = after[0] < before[0] or after[1] < before[1]
-            check(not falls, f"limits {after} follow {before}")
+        check_limits(self)
 
     def start_frame(self) -> None:
         self.call_later(0.5, super().start_frame)
@@ -76,15 +71,98 @@ class OrderOfAPreview(Preview):
 
     def judge(self, result: HostResult) -> None:
         super().judge(result)
-        limits = []
-        for packet in self.find_packets(MessageType.HEARTBEAT):
-            message = packet.message()
-            assert isinstance(message, Heartbeat)
-            limits.append(message.limit)
-        for before, after in pairwise(limits):
-            falls = after[0] < before[0] or after[1] < before[1]
-            check(not falls, f"limits {after} follow {before}")
+        check_limits(self)
         check(self.is_closed, "the host went without Close")
+
+
+class _StopIsSlow(Script):
+    """The frames are there, and Stop is answered after 0.35 s: no limit falls meanwhile."""
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        if len(self.find_packets(MessageType.STOP)) == 1:
+            answer = super().on_stop
+            self.call_later(0.35, lambda: answer(packet, message))
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        check_limits(self)
+
+
+@CASES.add("H-CREDIT-1")
+class StillStopIsSlow(_StopIsSlow):
+    """The still is there. If the host sends Stop, the answer takes 0.35 s."""
+
+
+@CASES.add("H-CREDIT-1")
+class PreviewStopIsSlow(_StopIsSlow, Preview):
+    """The frames of a preview are there, and the answer to Stop takes 0.35 s."""
+
+
+@CASES.add("H-CREDIT-1")
+class ManifestIsSlow(Script):
+    """The manifest comes after 1.6 s, with a Pending before: the first limits do not wait."""
+
+    _first = 0.0
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        if self._first:
+            if packet.at > self._first + _SLOW_S:
+                super().on_get_manifest(packet, message)
+            return
+        self._first = packet.at
+        self.send_reply(packet, Pending(round(_SLOW_S * 1000)))
+        self.call_later(_SLOW_S, lambda: Script.on_get_manifest(self, packet, message))
+
+    def judge(self, result: HostResult) -> None:
+        del result
+        beats = self.find_packets(MessageType.HEARTBEAT)
+        first = beats[0].at if beats else float("inf")
+        late = first - self.find_packets(MessageType.HELLO)[-1].at
+        most = SILENCE_MS / 1000 + SLACK_S
+        check(late <= most, f"the first limits come {late:.1f} s after HelloReply")
+
+
+@CASES.add("H-CREDIT-2")
+class LossBesideArrivals(Script):
+    """What was granted is lost again and again, and a tile arrives each time."""
+
+    capabilities = 0
+    limit_s = 10.0
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        self._left: list[Item] = []
+        self._said: list[tuple[float, int]] = []
+        """When ``sent`` had which value in a HeartbeatReply."""
+
+    def start_frame(self) -> None:
+        self.begun[self._stream] = self.frame + 1
+        found = self.make_items()
+        self.queue.append(found[0])
+        self.send_waiting()
+        self._left = found[1:]
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        self._check_grant(packet)
+        granted = self.limits[self._stream]
+        if self._left and granted >= self.sent[self._stream] + TILE:
+            item = self._left.pop(0)
+            self.sent[self._stream] = granted - len(item.payload)
+            self.queue.append(item)
+            if len(self._left) == 1:
+                self.queue.append(self._left.pop())
+            self.send_waiting()
+        super().on_heartbeat(packet, message)
+        self._said.append((self.wire.now(), self.sent[self._stream]))
+
+    def _check_grant(self, packet: Packet) -> None:
+        known = [sent for at, sent in self._said if at < packet.at - SLACK_S]
+        if not self._left or not known or self.hello is None:
+            return
+        granted = self.limits[self._stream]
+        wanted = known[-1] + self.hello.max_payload
+        said = f"the limit is {granted}, 0.5 s after HeartbeatReply has said {known[-1]}"
+        check(granted >= wanted, f"{said}; max_payload is {self.hello.max_payload}")
 
 
 @CASES.add("H-CREDIT-2")

@@ -10,7 +10,7 @@ from lenslink_protocol.messages import BY_TYPE, AnyMessage, Busy, Configure, Hea
 from lenslink_protocol.params import VERSION_MAJOR
 
 from .cases import Cases, check
-from .host_cases_resend import GoneTile
+from .host_cases_resend import GoneTile, PartlyGone
 from .host_steps import BusyModule, check_let_go
 from .module_peer import WIDTH, HostResult, Item, Script
 from .packets import Packet
@@ -71,6 +71,18 @@ class GrownResent(GoneTile):
         return super().pack(kind, payload, number, **more)
 
 
+@CASES.add("H-GROW-1")
+class GrownResentOfTwo(PartlyGone):
+    """A grown Resent calls one of two tiles gone; the other was lost again."""
+
+    def pack(self, kind: int, payload: bytes, number: int = 0, **more: object) -> bytes:
+        if kind == MessageType.RESENT:
+            size = int.from_bytes(payload[:2], "little")
+            # As long as a rectangle, and one that is nowhere.
+            payload = (size + 8).to_bytes(2, "little") + payload[2:size] + bytes(8) + payload[size:]
+        return super().pack(kind, payload, number, **more)
+
+
 @CASES.add("H-GROW-1", "H-CREDIT-2")
 class GrownReplies(Script):
     """HeartbeatReply has more fields, and says that all that was granted is used up and lost."""
@@ -101,6 +113,22 @@ class UnknownTypes(Script):
         for kind in (0xE0, 0xFF, 0x5F, 0x7E):
             self.wire.send(self.pack(kind, b"\x02\x00whatever", packet.id))
         super().on_configure(packet, message)
+
+
+@CASES.add("H-GROW-2")
+class UnknownFlagsInPayloads(PartlyGone):
+    """Configured and Resent have flags that do not exist. What Resent calls gone is gone."""
+
+    def pack(self, kind: int, payload: bytes, number: int = 0, **more: object) -> bytes:
+        at = {MessageType.CONFIGURED: 3, MessageType.RESENT: 2}.get(MessageType(kind))
+        if at is not None:
+            payload = payload[:at] + bytes([payload[at] | 0xF0]) + payload[at + 1 :]
+        return super().pack(kind, payload, number, **more)
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        went_on = self.find_packets(MessageType.CAPTURE, MessageType.STREAM)
+        check(went_on, "a Configured with flags that do not exist is not taken")
 
 
 def _find_value(data: bytes, key: int) -> int:

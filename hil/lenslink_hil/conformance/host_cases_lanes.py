@@ -6,13 +6,17 @@ from dataclasses import replace
 
 from lenslink_protocol.ids import FrameState, MessageType
 from lenslink_protocol.messages import Resend, Resent
+from lenslink_protocol.params import RESEND_RETRY_MS
 
 from .cases import Cases, check
 from .host_steps import Lanes
-from .module_peer import HostResult, Item, Script, tile_item
+from .module_peer import HEIGHT, ROWS, HostResult, Item, Script, tile_item
 from .packets import Packet
+from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
+
+_LATE_S = RESEND_RETRY_MS / 1000 - 0.01
 
 
 @CASES.add("H-LANE-1")
@@ -45,6 +49,40 @@ class LateLane(Lanes):
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         self.check_not_early(packet, message)
+        super().on_resend(packet, message)
+
+
+@CASES.add("H-LANE-1")
+class SlowLane(Lanes):
+    """The frame's tiles trickle on lane 1 behind FrameEnd: each of them counts as its packet."""
+
+    _gap_s = 0.02
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        self._left: list[bytes] = []
+        self._last = 0.0
+        self._was_late = False
+        """The kit itself let RESEND_RETRY_MS pass between two packets."""
+
+    def make_items(self) -> list[Item]:
+        self._left = [self.take_lane_1_tile(row) for row in range(0, HEIGHT, ROWS)]
+        self.call_later(self._gap_s, self._send_next)
+        return [self.make_start_item(), self.make_end_item()]
+
+    def _send_next(self) -> None:
+        self._note_time(self.wire.now())
+        self.wire.send(self._left.pop(0), 1)
+        if self._left:
+            self.call_later(self._gap_s, self._send_next)
+
+    def _note_time(self, now: float) -> None:
+        self._was_late = self._was_late or now - (self._last or self._end_at) > _LATE_S
+        self._last = now
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        self._note_time(packet.at)
+        check(self._was_late, f"Resend of tiles that trickle on lane 1: {message}")
         super().on_resend(packet, message)
 
 

@@ -135,6 +135,21 @@ class StartLostWithoutResend(Script):
         check(not result.ok, "a frame without FrameStart is handed on as a whole one")
 
 
+@CASES.add("H-HELLO-2")
+class EndLostWithoutResend(Script):
+    """Only FrameEnd is lost, in a session without RESEND: no Resend is sent."""
+
+    capabilities = 0
+
+    def make_items(self) -> list[Item]:
+        return super().make_items()[:-1]
+
+    def judge(self, result: HostResult) -> None:
+        asked = self.find_packets(MessageType.RESEND)
+        check(not asked, f"{len(asked)} Resends in a session without RESEND")
+        self.check_whole_frame(result)
+
+
 @CASES.add("H-HELLO-3")
 class Refused(Script):
     """Hello is refused (VERSION): the host sends nothing more but Close."""

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import ErrorCode, MessageType
+from lenslink_protocol.ids import ErrorCode, MessageType, Outcome
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
     Configure,
     Configured,
     Error,
+    Flushed,
     GetManifest,
     ManifestPiece,
     Pending,
+    QueryReply,
     Stop,
 )
 from lenslink_protocol.params import REQUEST_RETRY_MS
 
 from .cases import Cases, check
 from .host_steps import Preview
-from .module_peer import WIDTH, HostResult, Script
+from .module_peer import MODE, NO_PACKET, WIDTH, HostResult, Script
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
@@ -129,6 +131,37 @@ class StopUnanswered(Preview):
             check(same, f"{stops[0]} is repeated as {stops[1]}")
 
 
+class _AskedOften(Script):
+    """Requests are answered the fourth time: each time they are the same packet, and alone."""
+
+    limit_s = 12.0
+    kinds: tuple[int, ...] = ()
+
+    def on_packet(self, packet: Packet) -> None:
+        asked = [each for each in self.find_packets(*self.kinds) if each.id == packet.id]
+        if packet.kind not in self.kinds or len(asked) == 4:
+            super().on_packet(packet)
+
+    def judge(self, result: HostResult) -> None:
+        # What is asked beside a request stands between its repetitions.
+        check_ids(self)
+        super().judge(result)
+
+
+@CASES.add("H-REQ-1", "H-REQ-3")
+class StillAskedOften(_AskedOften):
+    """GetManifest and Capture are answered the fourth time."""
+
+    kinds = (MessageType.GET_MANIFEST, MessageType.CAPTURE)
+
+
+@CASES.add("H-REQ-1", "H-REQ-3")
+class PreviewAskedOften(_AskedOften, Preview):
+    """StartStream, and Stop or Flush, are answered the fourth time."""
+
+    kinds = (MessageType.STREAM, MessageType.STOP, MessageType.FLUSH)
+
+
 @CASES.add("H-REQ-1")
 class RepeatedOften(Script):
     """Configure is answered when it comes for the fifth time: each time it is the same."""
@@ -170,6 +203,58 @@ class AnswersToOthers(Script):
         wrong: AnyMessage = replace(self.make_configured(message), width=2 * WIDTH)
         self.wire.send(self.pack(Configured.TYPE, wrong.encode(), packet.id + 1000))
         super().on_configure(packet, message)
+
+
+class _WrongReplies(Script):
+    """The replies to all other requests come under a request's id: it waits for its own."""
+
+    kinds: tuple[int, ...] = ()
+    right: type[AnyMessage] = Accepted
+
+    def on_packet(self, packet: Packet) -> None:
+        asked = [each for each in self.find_packets(*self.kinds) if each.id == packet.id]
+        if packet.kind not in self.kinds or len(asked) > 1:
+            super().on_packet(packet)
+            return
+        configured = self.make_configured(Configure(self._stream, 0, MODE, 0, 0))
+        replies: tuple[AnyMessage, ...] = (
+            ManifestPiece(0, 4, b"what"),
+            replace(configured, width=2 * WIDTH),
+            Flushed(self.frame, packet.id, (NO_PACKET, NO_PACKET, NO_PACKET, NO_PACKET)),
+            QueryReply(Outcome.DONE),
+            Accepted(self._stream, self.frame),
+        )
+        for reply in replies:
+            if not isinstance(reply, self.right):
+                self.send_reply(packet, reply)
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        for packet in self.find_packets(*self.kinds):
+            asked = [each for each in self.find_packets(*self.kinds) if each.id == packet.id]
+            check(len(asked) > 1, f"{packet} is not repeated behind replies of other kinds")
+
+
+@CASES.add("H-REQ-2")
+class WrongRepliesToCapture(_WrongReplies):
+    """Capture gets replies of other kinds first."""
+
+    kinds = (MessageType.CAPTURE,)
+
+
+@CASES.add("H-REQ-2")
+class WrongRepliesToConfigure(_WrongReplies):
+    """Configure gets replies of other kinds first."""
+
+    kinds = (MessageType.CONFIGURE,)
+    right = Configured
+
+
+@CASES.add("H-REQ-2")
+class WrongRepliesInAPreview(_WrongReplies, Preview):
+    """StartStream and Stop get replies of other kinds first."""
+
+    kinds = (MessageType.STREAM, MessageType.STOP)
 
 
 @CASES.add("H-REQ-2")

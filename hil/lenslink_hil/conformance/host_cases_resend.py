@@ -202,6 +202,27 @@ class LostStart(Script):
 
 
 @CASES.add("H-RESEND-2")
+class LostStartInAPreview(Preview):
+    """FrameStart of the second frame of a preview is lost: the host asks for it."""
+
+    needs_resend = True
+
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=self.frame == 1), *rest]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if packet.id == self.frame:
+            super().on_resend(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        asked = [p.message() for p in self.find_packets(MessageType.RESEND) if p.id == 1]
+        has_start = any(isinstance(each, Resend) and each.flags & 1 for each in asked)
+        check(has_start, "a lost FrameStart of a preview is not asked for")
+
+
+@CASES.add("H-RESEND-2")
 class StartLostTwice(Script):
     """FrameStart is lost, and so is the first one that is sent again."""
 
@@ -244,7 +265,10 @@ class GoneTile(Script):
     def on_resend(self, packet: Packet, message: Resend) -> None:
         again = self._said and packet.at > self._said + 0.2 and message.count
         check(not again, f"Resend of what was called gone: {rectangles(message)}")
-        self._said = self._said or packet.at
+        if self._said:
+            # It may have been sent before Resent arrived. Without an answer it is repeated.
+            return
+        self._said = packet.at
         gone = struct.pack("<4H", 0, LOST_ROW, WIDTH, ROWS)
         answer = Resent(message.flags & 3, FrameState.ENDED, 1, gone)
         if message.flags & 1:
@@ -290,7 +314,9 @@ class UnknownFrame(Script):
     def on_resend(self, packet: Packet, message: Resend) -> None:
         again = self._said and packet.at > self._said + 0.2 and message.count
         check(not again, f"after UNKNOWN the host asks for {rectangles(message)}")
-        self._said = self._said or packet.at
+        if self._said:
+            return
+        self._said = packet.at
         self.queue.append(
             Item(MessageType.RESENT, Resent(0, FrameState.UNKNOWN, 0, b"").encode())
         )  # fmt: skip
@@ -318,9 +344,12 @@ class PartlyGone(Script):
         meets = any(y < LOST_ROW + ROWS and y + height > LOST_ROW for _, y, _, height in asked)
         again = self._said and packet.at > self._said + 0.1 and meets
         check(not again, f"Resend of what was called gone: {asked}")
+        if self._said and packet.at <= self._said + 0.1:
+            # It may have been sent before Resent arrived. Without an answer it is repeated.
+            return
         gone = b""
         if meets:
-            self._said = self._said or packet.at
+            self._said = packet.at
             gone = struct.pack("<4H", *self._gone)
         if any(y < self._other + ROWS and self._other < y + height for _, y, _, height in asked):
             tries = len(self.find_packets(MessageType.RESEND))

@@ -142,6 +142,7 @@ class Script:
         self.is_closed = False
         self.queue: list[Item] = []
         self._stream = 1
+        self._is_frame_waiting = False
         self._timers: list[tuple[float, Callable[[], object]]] = []
         self._parser = Parser()
 
@@ -246,6 +247,7 @@ class Script:
             case Heartbeat():
                 self.limits = [max(a, b) for a, b in zip(self.limits, message.limit, strict=True)]
                 self.on_heartbeat(packet, message)
+                self._start_waiting_frame()
                 self.send_waiting()
             case Resend():
                 self.on_resend(packet, message)
@@ -338,10 +340,21 @@ class Script:
         self.send_reply(packet, Accepted(self._stream, self.frame))
 
     def start_frame(self) -> None:
-        """Queue the frame's items, and send what credits allow."""
+        """Queue the frame's items, and send what credits allow.
+
+        The frame begins when the host has granted credit, which it may do SILENCE_MS after
+        HelloReply. Without credit the frame would be quiet behind its FrameStart.
+        """
+        self._is_frame_waiting = not self.limits[self._stream]
+        if self._is_frame_waiting:
+            return
         self.begun[self._stream] = self.frame + 1
         self.queue += self.make_items()
         self.send_waiting()
+
+    def _start_waiting_frame(self) -> None:
+        if self._is_frame_waiting and self.limits[self._stream]:
+            Script.start_frame(self)
 
     def make_items(self) -> list[Item]:
         """Return the frame's items."""

@@ -69,6 +69,8 @@ class AssemblySnapshot(NamedTuple):
     frame_end: FrameEnd | None
     last_packet_time: float
     """When the last packet of the frame arrived."""
+    last_byte_time: float | None
+    """When the last missing byte arrived. None while bytes are missing."""
     requests: tuple[ResendRequest, ...]
     tries: int
     is_fully_sent: bool
@@ -167,6 +169,9 @@ class Assembly:
         """Record that bytes have arrived and are good. May change the state to COMPLETE."""
         self.received_ranges.add(start, end)
         if self.received_ranges.is_complete and not self.is_finished:
+            if self.timer.last_byte_time is None:
+                # on_packet() comes first, so that is the time of this tile.
+                self.timer.last_byte_time = self.timer.last_packet_time
             self.set_state(_COMPLETE)
 
     def write_missing(self, ranges: list[ByteRange], payload: memoryview) -> bool:
@@ -237,6 +242,7 @@ class Assembly:
             frame_start=self.frame_start,
             frame_end=self.frame_end,
             last_packet_time=self.timer.last_packet_time,
+            last_byte_time=self.timer.last_byte_time,
             requests=tuple(self.timer.requests),
             tries=self.timer.tries,
             is_fully_sent=self.is_fully_sent,

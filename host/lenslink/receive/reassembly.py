@@ -19,7 +19,8 @@ When a frame is finished (:class:`.assembly.AssemblyState` has the states):
 Situation                                         The frame is finished
 ================================================  ==============================================
 complete, FrameStart and FrameEnd have arrived    at once
-complete, FrameStart has arrived                  after END_GRACE_MS without a packet
+complete, FrameStart has arrived                  after END_GRACE_MS without a packet, at the
+                                                  latest FRAME_STALE_MS after the last byte
 tiles are lost, the module does not hold them     as soon as no lane can still bring them
 tiles are lost, the FrameEnd reports a failure    as soon as no lane can still bring them
 tiles are lost, the module cannot resend          as soon as no lane can still bring them
@@ -75,6 +76,8 @@ _NO_FLAG = ResendFlag(0)
 
 # After this time without a packet, a frame has lost its last packets or its module is slow.
 _QUIET_S = 2 * RETRY_S
+# After this time a frame that has all but its FrameEnd is finished, whatever is repeated.
+_HELD_UP_S = FRAME_STALE_MS / 1000
 # One of several lanes may lag for longer, because a transport may have a thread for each lane.
 _LAG_S = STALL_MS / 1000
 
@@ -387,7 +390,10 @@ class Reassembly:
             # On a slow link each of the RESEND_TRIES requests needs time for its answer.
             stale_s = FRAME_STALE_MS / 1000 + RESEND_TRIES * self._round_trip_s
             patience = END_GRACE_MS / 1000 if has_all else stale_s
-            if silence > patience and not assembly.reservations:
+            # Repeated packets do not hold up a frame that has all but its FrameEnd.
+            full_time = assembly.timer.last_byte_time if has_all else None
+            is_held_up = full_time is not None and now - full_time > _HELD_UP_S
+            if (silence > patience or is_held_up) and not assembly.reservations:
                 self._finish(assembly)
             elif silence > _LAG_S and assembly.state is AssemblyState.RECEIVING:
                 assembly.set_state(AssemblyState.OVERDUE)

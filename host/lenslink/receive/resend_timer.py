@@ -42,6 +42,8 @@ class ResendTimer:
     def __init__(self, now: float) -> None:
         self.last_packet_time = now
         """When the last packet of the frame arrived, in seconds on the caller's clock."""
+        self.last_byte_time: float | None = None
+        """When the last missing byte arrived. None while bytes are missing."""
         self.requests: list[ResendRequest] = []
         """Requests whose answers are on their way, the oldest first."""
         self.tries = 0
@@ -86,4 +88,6 @@ class ResendTimer:
     def shift(self, seconds: float) -> None:
         """Extend all timeouts by *seconds*, in which the host received nothing."""
         self.last_packet_time += seconds
+        if self.last_byte_time is not None:
+            self.last_byte_time += seconds
         self.requests = [each._replace(expiry=each.expiry + seconds) for each in self.requests]

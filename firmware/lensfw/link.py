@@ -96,9 +96,10 @@ class Link:
         self.max_lanes = 1
         self._tx = [0] * wire.MAX_LANES
         self.lanes = 1
+        # The last answers: id, type, payload, and whether a newer request was answered before.
         self._answers = []
-        # The request that is still being executed, and one that was answered behind a newer one.
-        self._unanswered = self._late = None
+        # The request that is still being executed.
+        self._unanswered = None
         self._past = []
         self._farewell = None
         # By stream: the number after that of the newest frame whose FrameStart was sent.
@@ -201,11 +202,11 @@ class Link:
         outcomes = {}
         if self._unanswered is not None:
             outcomes[self._unanswered] = wire.OUTCOME_UNKNOWN
-        for number, kind, _ in self._answers:
+        for number, kind, _, _ in self._answers:
             outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
         oldest = self.last_request
-        for number, _, _ in self._answers:
-            if number != self._late:
+        for number, _, _, is_late in self._answers:
+            if not is_late:
                 oldest = number
                 break
         return self.nonce, oldest, outcomes
@@ -320,7 +321,7 @@ class Link:
         """
         if self.outbox.has_answer(number):
             return True
-        for known, kind, payload in self._answers:
+        for known, kind, payload, _ in self._answers:
             if known == number:
                 self.outbox.queue_control(outbox.Item(kind, number, 0, payload))
                 return True
@@ -342,10 +343,7 @@ class Link:
         The bits of *ordered* are streams: the answer is sent behind their data.
         """
         payload = wire.encode(kind, fields, tail)
-        self._answers.append((number, kind, payload))
-        if number != self.last_request:
-            # A newer request was answered before it.
-            self._late = number
+        self._answers.append((number, kind, payload, number != self.last_request))
         if number == self._unanswered:
             self._unanswered = None
         if len(self._answers) > _ANSWERS:
@@ -401,7 +399,7 @@ class Link:
         self.outbox.clear()
         self._begun = [0] * wire.MAX_STREAMS
         self._answers.clear()
-        self._unanswered = self._late = None
+        self._unanswered = None
         if reason is not None:
             payload = wire.encode(wire.T_CLOSE, (reason,))
             self._farewell = self._make_packet(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)

@@ -401,16 +401,18 @@ class Module:
     def set_budget(self, milliwatts):
         """Take the power that the host grants until the session ends.
 
-        Return False if an idle module needs more. Streams that need more end.
+        Streams that need more end. Return them as bits, or None if an idle module needs more.
         """
         if not self.power.set_budget(milliwatts):
-            return False
+            return None
+        ended = 0
         for index in range(len(self.streams)):
             stream = self.streams[index]
             if stream.state == STREAMING and self._get_need_mw(stream) > milliwatts:
                 self._stop_stream(index)
+                ended |= 1 << index
         self._update_load()
-        return True
+        return ended
 
     def on_session_open(self):
         """Log the state of contacts and supply, and report all states."""
@@ -499,11 +501,13 @@ class Module:
         elif kind == wire.T_GET_CALIBRATION:
             self._send_calibration(number, fields[0], fields[1])
         elif kind == wire.T_SET_BUDGET:
-            if not self.set_budget(fields[1]):
+            ended = self.set_budget(fields[1])
+            if ended is None:
                 need = self.power.idle_need_mw
                 raise link.Refusal(wire.ERR_POWER, "idle needs %d of %d mW" % (need, fields[1]))
+            # A stream that goes on may wait for credits, and the answer must not.
             answer = (0, 0, self.next_frame)
-            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=ALL_STREAMS)
+            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=ended)
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST

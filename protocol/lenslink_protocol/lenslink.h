@@ -463,7 +463,7 @@ struct lenslink_flush {
 /* 0x0B, module: answers Capture, StartStream, SetSettings, Stop, SetBudget and Test */
 struct lenslink_accepted {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint8_t stream; /* number of the stream, as in the request */
+    uint8_t stream; /* number of the stream, as in the request; 0 of SetBudget and Test */
     uint8_t reserved; /* 0 */
     uint32_t first_frame; /* number of the next frame of any stream; of SetSettings, see section 5.2 */
 };

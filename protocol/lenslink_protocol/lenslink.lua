@@ -339,7 +339,7 @@ local MESSAGES = {
   }},
   [11] = {name = "Accepted", abbr = "accepted", doc = "answers Capture, StartStream, SetSettings, Stop, SetBudget and Test", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"stream", "B", 1, "number of the stream, as in the request"},
+    {"stream", "B", 1, "number of the stream, as in the request; 0 of SetBudget and Test"},
     {"reserved", "B", 1, "0"},
     {"first_frame", "I", 1, "number of the next frame of any stream; of SetSettings, see section 5.2"},
   }},

@@ -344,7 +344,7 @@ class Accepted:
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBI")
 
     stream: int
-    """Number of the stream, as in the request."""
+    """Number of the stream, as in the request; 0 of SetBudget and Test."""
     first_frame: int
     """Number of the next frame of any stream; of SetSettings, see section 5.2."""
 

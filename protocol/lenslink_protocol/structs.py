@@ -218,7 +218,7 @@ MESSAGES: tuple[Message, ...] = (
         "answers Capture, StartStream, SetSettings, Stop, SetBudget and Test",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "number of the stream, as in the request",
+            "stream" / Int8ul * "number of the stream, as in the request; 0 of SetBudget and Test",
             "reserved" / Int8ul * "0",
             "first_frame"
             / Int32ul

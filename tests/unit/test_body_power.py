@@ -145,7 +145,7 @@ def test_the_module_never_draws_above_its_budget():
     session.open()
     world = session.world
     for budget in (500, 1699, 1700, 450):
-        assert world.module.set_budget(budget)
+        assert world.module.set_budget(budget) is not None
         world.body.supply.peak_mw = 0.0
         number = 10 + budget
         answer = session.send(wire.T_STREAM, number, (PREVIEW, 0, 0, 0))

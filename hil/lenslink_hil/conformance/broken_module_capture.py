@@ -248,6 +248,23 @@ class AlwaysOneFrame(PlainModule):
         super().on_start(number, message, min(count, 1), interval_us)
 
 
+class CountOfEightBits(PlainModule):
+    """Keeps eight bits of the count of a Capture."""
+
+    mask = 0xFF
+
+    def on_start(
+        self, number: int, message: Capture | StartStream, count: int, interval_us: int
+    ) -> None:
+        super().on_start(number, message, count & self.mask if count > 0 else count, interval_us)
+
+
+class CountOfFifteenBits(CountOfEightBits):
+    """Keeps fifteen bits of the count of a Capture."""
+
+    mask = 0x7FFF
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CAM-1": (
         NumbersPerStream,
@@ -267,7 +284,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ForgetsMaxPayload,
     ),
     "M-CAM-4": (CountsResentTiles, OldEndAgain, EndCountsItself),
-    "M-CAM-5": (OneFrameLess, AlwaysOneFrame),
+    "M-CAM-5": (OneFrameLess, AlwaysOneFrame, CountOfEightBits, CountOfFifteenBits),
 }
 """The plain modules that break a clause."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from lenslink_protocol.ids import CloseReason, EndStatus, MessageType
 from lenslink_protocol.messages import AnyMessage, Close, FrameEnd, Header
 
-from .broken_module_opening import KeepsConfiguration
+from .broken_module_opening import KeepsConfiguration, RoiStaysConfigured
 from .defects import Defect
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import PlainModule, State
+from .plain_module import Lens, PlainModule, State
 
 
 class StreamsAfterClose(PlainModule):
@@ -60,6 +60,14 @@ class SettingsOverSessions(PlainModule):
         super().reset_session()
         for stream, values in zip(self.streams, kept, strict=False):
             stream.values = values
+
+
+class LensGoesHome(PlainModule):
+    """Moves the lens to infinity at the end of a session."""
+
+    def end_session(self) -> None:
+        super().end_session()
+        self.lens = Lens()
 
 
 class KnownReasonsOnly(PlainModule):
@@ -123,6 +131,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         CloseKeepsConfiguration,
         NumbersPerSession,
         SettingsOverSessions,
+        RoiStaysConfigured,
+        LensGoesHome,
         KnownReasonsOnly,
         NumbersPerConnection,
     ),

@@ -18,6 +18,7 @@ from lenslink_protocol.params import MAX_STREAMS
 
 from .broken_steps import OtherPlan
 from .defects import Defect, edit_message
+from .host_peer import ROI
 from .packets import Packet
 from .peer_wire import Tamper
 from .plain_module import MODE, PlainModule, Refused, State, Stream
@@ -57,6 +58,31 @@ class StopsBoth(PlainModule):
         for index in range(MAX_STREAMS):
             self.stop(index)
         self.answer_in_order(number, Accepted(message.stream, self.next_frame))
+
+
+class RoiCannotStop(PlainModule):
+    """Refuses to stop a region of interest that is not configured."""
+
+    def on_stop(self, number: int, message: Stop) -> None:
+        if message.stream == ROI and self.streams[ROI].state is State.UNCONFIGURED:
+            raise Refused(ErrorCode.STATE)
+        super().on_stop(number, message)
+
+
+class RoiStaysConfigurable(PlainModule):
+    """Configures a region of interest that runs."""
+
+    def check_configurable(self, stream: Stream) -> None:
+        if stream is not self.streams[ROI]:
+            super().check_configurable(stream)
+
+
+class HostsBoundIsSilent(PlainModule):
+    """Does not say ADJUSTED of tiles that the host's max_payload shortens."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        limit = min(message.tile_bytes, self.max_payload)
+        return super().plan_of(replace(message, tile_bytes=limit))
 
 
 class OneStreamAtATime(PlainModule):
@@ -243,6 +269,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         UnconfiguresAfterCapture,
         UnconfiguresOnStop,
         StopsBoth,
+        RoiCannotStop,
+        RoiStaysConfigurable,
         OneStreamAtATime,
         StartsUnconfigured,
         ReconfiguresRunning,
@@ -252,7 +280,14 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ChangesCaptures,
     ),
     "M-STATE-2": (TrialApplies, TrialWithoutFlag, TrialUnconfigures),
-    "M-STATE-3": (ShorterTiles, OtherFormatUnsaid, LongTilesUnsaid, OneRowATile, LimitHidesFormat),
+    "M-STATE-3": (
+        ShorterTiles,
+        OtherFormatUnsaid,
+        LongTilesUnsaid,
+        OneRowATile,
+        LimitHidesFormat,
+        HostsBoundIsSilent,
+    ),
     "M-STATE-4": (AnyStream, CapturesNothing, UnsupportedIsState, StopsAnything),
     "M-STOP-1": (StopsBoth,),
 }

@@ -142,6 +142,45 @@ class BegunAtTheEnd(PlainModule):
             self.begun[item.stream] = item.number + 1
 
 
+class BegunOutlivesSessions(PlainModule):
+    """Does not begin `begun` anew in a new session."""
+
+    def reset_session(self) -> None:
+        before = getattr(self, "begun", [0] * MAX_STREAMS)
+        super().reset_session()
+        self.begun = before
+
+
+class SentOutlivesSessions(PlainModule):
+    """States as `sent` what it has sent in all sessions of a connection."""
+
+    _before = (0, 0, 0)
+
+    def reset_session(self) -> None:
+        if hasattr(self, "sent"):
+            one, two, three = (a + b for a, b in zip(self._before, self.sent, strict=True))
+            self._before = (one, two, three)
+        super().reset_session()
+
+    def heartbeat_reply(self) -> HeartbeatReply:
+        reply = super().heartbeat_reply()
+        one, two, three = (a + b for a, b in zip(self._before, reply.sent, strict=True))
+        return replace(reply, sent=(one, two, three))
+
+
+class RoiCountsOn(PlainModule):
+    """Keeps `begun` of the ROI when a Hello ends the session."""
+
+    def end_session(self) -> None:
+        before = self.begun[2] if self.session is not None else 0
+        super().end_session()
+        self.begun[2] = before
+
+    def on_close(self, payload: bytes) -> None:
+        super().on_close(payload)
+        self.begun = [0] * MAX_STREAMS
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-LIVE-1": (DeafInsideFrames, AnswersRaisedLimits, AnswersOneOfMany),
     "M-LIVE-2": (
@@ -152,6 +191,9 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         CountsHeaders,
         CountsTwoStreams,
         BegunAtTheEnd,
+        BegunOutlivesSessions,
+        SentOutlivesSessions,
+        RoiCountsOn,
     ),
     "M-CREDIT-2": (AnswersOneOfMany,),
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import ErrorCode, ManifestKey
+from dataclasses import replace
+
+from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey
 from lenslink_protocol.manifest import encode_entry, iterate_entries
-from lenslink_protocol.messages import GetManifest, ManifestPiece
+from lenslink_protocol.messages import GetManifest, Hello, HelloReply, ManifestPiece
 
 from .plain_module import WIDTH, PlainModule, Refused
 
@@ -96,8 +98,23 @@ class ManifestOfTheDay(PlainModule):
         return data.replace(b"PLAIN-1", b"PLAIN-2") if self.next_frame else data
 
 
+class HidesWhatIsNotShared(PlainModule):
+    """Lists its authentication schemes in sessions with AUTH only."""
+
+    def list_schemes(self) -> list[int]:
+        return super().list_schemes() if self.used_capabilities & Capability.AUTH else []
+
+
+class LengthWithEvents(PlainModule):
+    """States a longer manifest in the HelloReply of a session with EVENTS."""
+
+    def hello_reply(self, message: Hello) -> HelloReply:
+        reply = super().hello_reply(message)
+        return replace(reply, manifest_bytes=reply.manifest_bytes + 4 * self.has_events())
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-MANIFEST-1": (PiecesFromZero, EmptyBeyondTheEnd, TotalOfThePiece),
+    "M-MANIFEST-1": (PiecesFromZero, EmptyBeyondTheEnd, TotalOfThePiece, LengthWithEvents),
     "M-MANIFEST-2": (
         NoColors,
         NoSerial,
@@ -105,6 +122,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         HidesSchemes,
         ListsASchemeTooMany,
         ManifestOfTheDay,
+        HidesWhatIsNotShared,
     ),
 }
 """The plain modules that break a clause."""

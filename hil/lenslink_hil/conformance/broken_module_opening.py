@@ -19,9 +19,10 @@ from lenslink_protocol.messages import (
 )
 
 from .defects import Defect
+from .host_peer import ROI
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import Item, PlainModule, State
+from .plain_module import Item, PlainModule, State, Stream
 
 
 class HelloOnce(PlainModule):
@@ -151,6 +152,17 @@ class KeepsConfiguration(_Keeps):
             each.state = State.CONFIGURED if each.plan else State.UNCONFIGURED
 
 
+class RoiStaysConfigured(PlainModule):
+    """Keeps the configuration of the region of interest if a Hello ends its session."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        roi = self.streams[ROI]
+        is_next = self.session is not None and header.nonce != self.session.nonce
+        super().on_hello(header, payload)
+        if is_next and roi.plan is not None:
+            self.streams[ROI] = Stream(State.CONFIGURED, roi.plan)
+
+
 class KeepsStreaming(_Keeps):
     """Lets a stream run on in the next session."""
 
@@ -234,6 +246,15 @@ class SilentToOtherVersions(PlainModule):
             super().on_hello(header, payload)
 
 
+class EmptyRangeIsMalformed(PlainModule):
+    """Does not answer a Hello whose oldest version is newer than its newest."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        message = Hello.decode(payload)
+        if message.version_min <= message.version_max:
+            super().on_hello(header, payload)
+
+
 class AcceptsOtherVersions(PlainModule):
     """Opens a session of any version."""
 
@@ -293,6 +314,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     ),
     "M-HELLO-3": (
         KeepsConfiguration,
+        RoiStaysConfigured,
         KeepsStreaming,
         KeepsCredits,
         KeepsAnswers,
@@ -302,6 +324,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-HELLO-4": (AnswersDetached, StaysDetached),
     "M-HELLO-5": (
         SilentToOtherVersions,
+        EmptyRangeIsMalformed,
         AcceptsOtherVersions,
         RefusesAsUnsupported,
         LooksAtNewestOnly,

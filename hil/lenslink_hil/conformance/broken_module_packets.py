@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import Header, Hello
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, VERSION_MAJOR
 
+from .defects import Defect
+from .packets import Packet, parse
+from .peer_wire import Tamper
 from .plain_module import Item, PlainModule
 
 
@@ -92,6 +96,50 @@ class LanesCountOn(PlainModule):
         self.sequences[1:] = before[1:]
 
 
+class ReusesHeaders(PlainModule):
+    """Leaves the place of the last tile in the headers of later packets."""
+
+    _place = (0, 0, 0, 0)
+
+    def emit(self, item: Item) -> None:
+        if item.kind == MessageType.TILE:
+            self._place = item.rectangle
+        super().emit(replace(item, rectangle=self._place))
+
+
+class HeartbeatsNameFrames(PlainModule):
+    """Names the next frame in the header of HeartbeatReply, once a frame has begun."""
+
+    def emit(self, item: Item) -> None:
+        is_reply = item.kind == MessageType.HEARTBEAT_REPLY
+        super().emit(replace(item, number=max(self.begun)) if is_reply else item)
+
+
+class RefusesUnderZero(PlainModule):
+    """Refuses under id 0 while a frame is under way."""
+
+    def emit(self, item: Item) -> None:
+        is_refusal = item.kind == MessageType.ERROR and self.readout is not None
+        super().emit(replace(item, number=0) if is_refusal else item)
+
+
+class DamageIsNotCounted(Defect):
+    """Gives a packet that it damages on purpose no sequence of its own."""
+
+    def __init__(self) -> None:
+        self._damaged = 0
+
+    def pass_to_tester(self, packet: bytes) -> list[bytes]:
+        if parse(packet) is None:
+            self._damaged += 1
+        return super().pass_to_tester(packet)
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.HELLO_REPLY:
+            self._damaged = 0
+        return [packet.encode(sequence=packet.header.sequence - self._damaged)]
+
+
 class _ActsOnDamage(PlainModule):
     kind: int = 0
 
@@ -128,6 +176,22 @@ class NoHeaderCrc(PlainModule):
 
     def is_header_sound(self, header: Header) -> bool:
         return header.length <= MAX_CONTROL
+
+
+class HeaderCrcOfThreeBytes(PlainModule):
+    """Compares the header's CRC without its last byte."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        crc = crc32(self.buffer[: HEADER_BYTES - 4])
+        is_close = (crc ^ header.header_crc) & 0xFFFFFF == 0
+        return is_close and header.version >> 4 == VERSION_MAJOR and header.length <= MAX_CONTROL
+
+
+class PayloadCrcOfTwoBytes(PlainModule):
+    """Compares two bytes of the payload's CRC."""
+
+    def is_payload_sound(self, header: Header, payload: bytes) -> bool:
+        return (crc32(payload) ^ header.payload_crc) & 0xFFFF == 0
 
 
 class SkipsDamagedPayload(PlainModule):
@@ -313,6 +377,30 @@ class OwnMinorOnly(PlainModule):
         return super().is_header_sound(header) and header.version & 0xF == 0
 
 
+class SkipsForeignPayloads(PlainModule):
+    """Throws a header of another major version away together with its payload."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        if super().is_header_sound(header):
+            return True
+        is_whole = crc32(self.buffer[: HEADER_BYTES - 4]) == header.header_crc
+        if is_whole and header.version >> 4 != VERSION_MAJOR:
+            del self.buffer[1 : HEADER_BYTES + header.length]
+        return False
+
+
+class WaitsForForeignPayloads(PlainModule):
+    """Waits for the payload of a header of another major version."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        is_whole = crc32(self.buffer[: HEADER_BYTES - 4]) == header.header_crc
+        return is_whole and header.length <= MAX_CONTROL
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        if header.version >> 4 == VERSION_MAJOR or header.type == MessageType.HELLO:
+            super().on_packet(header, payload)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-FRAME-1": (
         KeepsSequences,
@@ -324,6 +412,9 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         RefusalsFromZero,
         UncountedBesideTiles,
         LanesCountOn,
+        ReusesHeaders,
+        HeartbeatsNameFrames,
+        RefusesUnderZero,
     ),
     "M-FRAME-2": (
         ActsOnDamagedHeartbeat,
@@ -331,6 +422,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ActsOnDamagedClose,
         ActsOnDamagedHello,
         NoHeaderCrc,
+        HeaderCrcOfThreeBytes,
+        PayloadCrcOfTwoBytes,
     ),
     "M-FRAME-3": (
         SkipsDamagedPayload,
@@ -350,7 +443,18 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ClosedByThePast,
         GrantedByThePast,
     ),
-    "M-FRAME-6": (ShorterThanAllowed, LongTilesFromHost, OwnMinorOnly),
+    "M-FRAME-6": (
+        ShorterThanAllowed,
+        LongTilesFromHost,
+        OwnMinorOnly,
+        SkipsForeignPayloads,
+        WaitsForForeignPayloads,
+    ),
     "M-LANE-1": (LanesCountOn,),
 }
 """The plain modules that break a clause."""
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "M-FRAME-1": (DamageIsNotCounted,),
+}
+"""The defects on the line of the firmware's module, by clause."""

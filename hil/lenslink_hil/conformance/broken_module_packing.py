@@ -137,6 +137,22 @@ class SetsSpareBits(PlainModule):
         return rows.tobytes()
 
 
+class SetsSpareBitsOfCrops(PlainModule):
+    """Has 10 bits, and sets the spare bits of a row that a crop has cut inside a group."""
+
+    depth = 10
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        data = super().pack_tile(frame, rectangle)
+        width = frame.plan.width
+        is_cut = width < WIDTH and width % 4 and rectangle[0] + rectangle[2] == width
+        if self.packing_of(frame).packing != Packing.LSB or not is_cut:
+            return data
+        rows = np.frombuffer(data, np.uint8).reshape(rectangle[3], -1).copy()
+        rows[:, -1] |= 0xF0
+        return rows.tobytes()
+
+
 class LowBitsOfWholeGroups(SetsSpareBits):
     """Puts the low bits of a cut MIPI group where a whole group has those of its last pixels."""
 
@@ -158,6 +174,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         EndsInsideGroups,
         HighBits,
         SetsSpareBits,
+        SetsSpareBitsOfCrops,
         LowBitsOfWholeGroups,
     ),
 }

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.messages import Configure, SetBudget
+from dataclasses import replace
 
-from .plain_module import ACTIVE_MW, FRAME_UJ, IDLE_MW, MOTOR_MW, NO_BUDGET, PlainModule, State
+from lenslink_protocol.ids import MessageType
+from lenslink_protocol.messages import Configure, FrameEnd, Header, SetBudget
+
+from .plain_module import (
+    ACTIVE_MW,
+    FRAME_UJ,
+    IDLE_MW,
+    MOTOR_MW,
+    NO_BUDGET,
+    Exposure,
+    Item,
+    PlainModule,
+    State,
+    Stream,
+)
 
 
 class AnyBudget(PlainModule):
@@ -30,29 +44,36 @@ class TakesWhatItRefuses(PlainModule):
         super().on_set_budget(number, message)
 
 
+class RefusedBudgetEnds(PlainModule):
+    """Has no budget after one that it refuses."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        if message.budget_mw < self.idle_need_mw():
+            self.budget_mw = NO_BUDGET
+        super().on_set_budget(number, message)
+
+
 class IgnoresTheBudget(PlainModule):
     """Takes frames whatever the budget is."""
 
-    def check_budget(self) -> None:
+    def check_budget(self, stream: Stream) -> None:
         """Refuse nothing."""
 
 
 class ForgetsTheMotor(PlainModule):
     """Compares the budget with the mode's power alone."""
 
-    def check_budget(self) -> None:
-        if self.budget_mw >= ACTIVE_MW:
-            return
-        super().check_budget()
+    def need_mw(self, stream: Stream) -> int:
+        return super().need_mw(stream) - MOTOR_MW
 
 
 class RefusesTooMuch(PlainModule):
     """Refuses frames that need all of the budget."""
 
-    def check_budget(self) -> None:
+    def check_budget(self, stream: Stream) -> None:
         self.budget_mw -= 1
         try:
-            super().check_budget()
+            super().check_budget(stream)
         finally:
             self.budget_mw += 1
 
@@ -73,12 +94,30 @@ class EndsEverything(PlainModule):
                 self.stop(index)
 
 
+class EndsTheFirst(PlainModule):
+    """Ends the preview with each stream that needs more than a new budget."""
+
+    def stop_what_needs_more(self) -> None:
+        before = self.running_streams()
+        super().stop_what_needs_more()
+        if before != self.running_streams() and 0 in before:
+            self.stop(0)
+
+
+class BudgetWaitsForAll(PlainModule):
+    """Answers SetBudget behind the data of streams that go on."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        super().on_set_budget(number, message)
+        self.data[-1].waits_for = None
+
+
 class FinishesTheFrame(PlainModule):
     """Ends a stream that needs more, but still takes the frame under way."""
 
     def stop_what_needs_more(self) -> None:
         for stream in self.streams:
-            if stream.state is State.STREAMING and self.budget_mw < ACTIVE_MW + MOTOR_MW:
+            if stream.state is State.STREAMING and self.budget_mw < self.need_mw(stream):
                 stream.state = State.CONFIGURED
 
 
@@ -99,6 +138,15 @@ class BudgetLasts(PlainModule):
     def end_session(self) -> None:
         budget_mw = self.budget_mw
         super().end_session()
+        self.budget_mw = budget_mw
+
+
+class BudgetEndsWithClose(PlainModule):
+    """Keeps a budget if a Hello ends its session, and not if Close does."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        budget_mw = self.budget_mw
+        super().on_hello(header, payload)
         self.budget_mw = budget_mw
 
 
@@ -132,6 +180,26 @@ class OverstatesFrames(PlainModule):
         return 100 * FRAME_UJ
 
 
+class CountsTwice(PlainModule):
+    """States the energy since the frame has begun, also what another frame states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energies: dict[int, int] = {}
+
+    def expose(self, index: int, stream: Stream) -> Exposure:
+        exposure = super().expose(index, stream)
+        self.energies[exposure.number] = self.count_energy_uj()
+        return exposure
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        if item.kind == MessageType.FRAME_END:
+            energy_uj = self.count_energy_uj() - self.energies[item.number]
+            end = replace(FrameEnd.decode(item.payload), energy_uj=energy_uj)
+            item = replace(item, payload=end.encode())
+        return super().encode(item, lane)
+
+
 class DrawsAlways(PlainModule):
     """Draws the power of frames whatever the budget is."""
 
@@ -140,10 +208,11 @@ class DrawsAlways(PlainModule):
 
 
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-PWR-1": (AnyBudget, BudgetForTheMotorOnly, TakesWhatItRefuses),
+    "M-CREDIT-2": (BudgetWaitsForAll,),
+    "M-PWR-1": (AnyBudget, BudgetForTheMotorOnly, TakesWhatItRefuses, RefusedBudgetEnds),
     "M-PWR-2": (IgnoresTheBudget, ForgetsTheMotor, RefusesTooMuch),
-    "M-PWR-3": (StreamsOn, EndsEverything, FinishesTheFrame, ForgetsThePlan),
-    "M-PWR-4": (BudgetLasts, BeginsWithABudget, BudgetOfOneConfiguration),
-    "M-PWR-5": (CountsMillijoules, OverstatesFrames, DrawsAlways),
+    "M-PWR-3": (StreamsOn, EndsEverything, EndsTheFirst, FinishesTheFrame, ForgetsThePlan),
+    "M-PWR-4": (BudgetLasts, BudgetEndsWithClose, BeginsWithABudget, BudgetOfOneConfiguration),
+    "M-PWR-5": (CountsMillijoules, OverstatesFrames, CountsTwice, DrawsAlways),
 }
 """The plain modules that break a clause."""

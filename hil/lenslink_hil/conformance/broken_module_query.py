@@ -36,6 +36,19 @@ class KnowsThreeRequests(PlainModule):
         return super().outcome_of(message)
 
 
+class OlderOfOneNonce(PlainModule):
+    """Means the oldest session that it remembers of a nonce."""
+
+    def outcome_of(self, message: Query) -> Outcome:
+        same = [each for each in self.past if each.nonce == message.session]
+        session, past = self.session, self.past
+        if same:
+            self.session, self.past = None, same[-1:]
+        found = super().outcome_of(message)
+        self.session, self.past = session, past
+        return found
+
+
 class RefusedIsDone(PlainModule):
     """Says DONE of what it has refused."""
 
@@ -95,11 +108,48 @@ class PendingIsNotDone(Defect):
         return [data]
 
 
+class LateIsUnknown(Defect):
+    """Says UNKNOWN of a request that was answered behind newer ones."""
+
+    def __init__(self) -> None:
+        self._late = -1
+        self._asked = -1
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.QUERY else None
+        if isinstance(message, Query):
+            self._asked = message.request
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.PENDING:
+            self._late = packet.id
+        is_late = packet.kind == MessageType.QUERY_REPLY and self._asked == self._late
+        return [edit_message(packet, outcome=Outcome.UNKNOWN) if is_late else data]
+
+
+class OneLateAtATime(Defect):
+    """Takes all but the newest late answer for one in its turn: its id is the oldest then."""
+
+    def __init__(self) -> None:
+        self._pending: set[int] = set()
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.PENDING:
+            self._pending.add(packet.id)
+        message = packet.message() if packet.kind == MessageType.QUERY_REPLY else None
+        is_unknown = isinstance(message, QueryReply) and message.outcome == Outcome.UNKNOWN
+        if is_unknown and len(self._pending) > 1:
+            return [edit_message(packet, outcome=Outcome.NOT_DONE)]
+        return [data]
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-QUERY-1": (
         KnowsLastSessionOnly,
         ForgetsWithTheConnection,
         KnowsThreeRequests,
+        OlderOfOneNonce,
         RefusedIsDone,
         NeverUnknown,
         QueriesPushOut,
@@ -110,6 +160,6 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
 """The plain modules that break a clause."""
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "M-QUERY-1": (PendingIsNotDone,),
+    "M-QUERY-1": (PendingIsNotDone, LateIsUnknown, OneLateAtATime),
 }
 """The defects on the line of the firmware's module, by clause."""

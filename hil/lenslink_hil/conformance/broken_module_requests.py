@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenslink_protocol.ids import ErrorCode, MessageType
-from lenslink_protocol.messages import BY_TYPE, AnyMessage, Error, Flushed, Header, Malformed, Stop
+from lenslink_protocol.messages import (
+    BY_TYPE,
+    AnyMessage,
+    Error,
+    Flushed,
+    Header,
+    Malformed,
+    Query,
+    Resend,
+    Stop,
+)
 
-from .defects import Defect
+from .defects import Defect, edit_message
 from .packets import Packet
 from .peer_wire import Tamper
 from .plain_module import Item, PlainModule
@@ -73,6 +83,75 @@ class MalformedIsForgotten(PlainModule):
             self.send_control(Error(ErrorCode.MALFORMED, b""), header.frame)
             return
         super().on_request(header, payload)
+
+
+class ChecksRepetitions(PlainModule):
+    """Refuses a repeated request as MALFORMED if its payload is, before it looks at the id."""
+
+    def on_request(self, header: Header, payload: bytes) -> None:
+        assert self.session is not None
+        is_new = (header.frame - self.session.last_request) & 0xFFFFFFFF in range(1, 1 << 31)
+        try:
+            if header.type in BY_TYPE and not is_new:
+                self.decode(header.type, payload)
+        except Malformed:
+            self.send_control(Error(ErrorCode.MALFORMED, b""), header.frame)
+            return
+        super().on_request(header, payload)
+
+
+class KeepsWhatItRepeats(PlainModule):
+    """Counts a repeated request as one of the four whose answers it keeps."""
+
+    def repeat_answer(self, number: int) -> bool:
+        found = [each for each in self.answers if each[0] == number]
+        is_repeated = super().repeat_answer(number)
+        if found:
+            self.answers = (self.answers + found)[-self.answers_kept :]
+        return is_repeated
+
+
+class _KeepsErrors(PlainModule):
+    """Keeps an Error that is not to be kept. A subclass names it."""
+
+    code = ErrorCode.REPEATED
+
+    def send_control(self, message: AnyMessage, number: int = 0) -> None:
+        super().send_control(message, number)
+        if isinstance(message, Error) and message.code == self.code:
+            self.answers.append((number, message.encode(), message.TYPE))
+            del self.answers[: -self.answers_kept]
+
+
+class KeepsRepeated(_KeepsErrors):
+    """Counts Error REPEATED as one of the four answers that it keeps."""
+
+
+class KeepsUnknown(_KeepsErrors):
+    """Counts Error UNKNOWN_REQUEST as one of the four answers that it keeps."""
+
+    code = ErrorCode.UNKNOWN_REQUEST
+
+
+class _UnnumberedUsesId(PlainModule):
+    """Takes the number of a packet that has no id for the newest id. A subclass names its type."""
+
+    kind: type[AnyMessage] = Query
+
+    def on_unnumbered(self, header: Header, message: AnyMessage) -> None:
+        super().on_unnumbered(header, message)
+        if isinstance(message, self.kind) and self.session is not None:
+            self.session.last_request = header.frame
+
+
+class QueryUsesId(_UnnumberedUsesId):
+    """Takes the id of a Query for the newest one."""
+
+
+class ResendUsesId(_UnnumberedUsesId):
+    """Takes the frame of a Resend for the newest id."""
+
+    kind = Resend
 
 
 class SilentToOldRequests(PlainModule):
@@ -152,15 +231,39 @@ class SecondPendingOfNobody(Defect):
         return [packet.encode(frame=0) if is_later else data]
 
 
+class LeasesOfNothing(Defect):
+    """Asks for leases of 1 ms, however long the work takes."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_pending = packet.kind == MessageType.PENDING
+        return [edit_message(packet, lease_ms=1) if is_pending else data]
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-REQ-1": (SilentRefusals, AnswersUnderZero, AcceptsStopAsFlushed),
-    "M-REQ-2": (KeepsThreeAnswers, ForgetsRefusals, ForgetsBarriers, MalformedIsForgotten),
-    "M-REQ-3": (SilentToOldRequests, OldIsWrongState, ExecutesOldRequests),
+    "M-REQ-2": (
+        KeepsThreeAnswers,
+        ForgetsRefusals,
+        ForgetsBarriers,
+        MalformedIsForgotten,
+        ChecksRepetitions,
+        KeepsWhatItRepeats,
+        KeepsRepeated,
+        KeepsUnknown,
+    ),
+    "M-REQ-3": (
+        SilentToOldRequests,
+        OldIsWrongState,
+        ExecutesOldRequests,
+        ChecksRepetitions,
+        QueryUsesId,
+        ResendUsesId,
+    ),
     "M-REQ-4": (UnknownIsUnsupported, UnknownIsMalformed, UnknownUsesId, HighTypesUseIds),
 }
 """The plain modules that break a clause."""
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "M-REQ-5": (SecondPendingOfNobody,),
+    "M-REQ-5": (SecondPendingOfNobody, LeasesOfNothing),
 }
 """The defects on the line of the firmware's module, by clause."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenslink_protocol.ids import EndStatus, FrameState, MessageType, ResendFlag
-from lenslink_protocol.messages import FrameEnd, Header, Resend
+from lenslink_protocol.messages import FrameEnd, FrameStart, Header, Resend
+from lenslink_protocol.params import MAX_RANGES
 
 from .defects import Defect
 from .packets import Packet
@@ -65,6 +66,33 @@ class OutsideIsGone(PlainModule):
     def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
         outside = [each for each in rectangles if each[1] >= HEIGHT or each[0] >= WIDTH]
         return super().gone_of(frame, rectangles) + outside
+
+
+class NamesGoneTwice(PlainModule):
+    """Names a gone tile once for each rectangle that meets it."""
+
+    def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
+        found: list[Rectangle] = []
+        for each in rectangles:
+            found += super().gone_of(frame, [each])
+        return found[:MAX_RANGES]
+
+
+class EightGoneTiles(PlainModule):
+    """Names at most eight gone tiles."""
+
+    def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
+        return super().gone_of(frame, rectangles)[:8]
+
+
+class EdgesOfSixteenBits(PlainModule):
+    """Computes the right and lower edge of a rectangle modulo 2^16."""
+
+    def rectangles_of(self, message: Resend) -> list[Rectangle]:
+        return [
+            (x, y, max(0, (x + width & 0xFFFF) - x), max(0, (y + height & 0xFFFF) - y))
+            for x, y, width, height in super().rectangles_of(message)
+        ]
 
 
 class ResentFirst(PlainModule):
@@ -158,6 +186,42 @@ class NewestPixels(PlainModule):
         ]
 
 
+class FlagsEndedFramesOnly(PlainModule):
+    """Sends tiles of a frame that is under way again without the flag RESENT."""
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        frame = self.frame_of(item.stream, item.number)
+        if item.kind == MessageType.TILE and frame is not None and self.waits_for_end(frame):
+            item = replace(item, flags=0)
+        return super().encode(item, lane)
+
+    def waits_for_end(self, frame: Frame) -> bool:
+        """Return True if FrameEnd of a frame was not sent yet."""
+        waiting = (each.number for each in self.data if each.kind == MessageType.FRAME_END)
+        return frame.end is None or frame.number in waiting
+
+
+class StartOfTheNewestRequest(PlainModule):
+    """Names the newest request in a FrameStart that is sent again."""
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        frame = self.frame_of(header.stream, header.frame)
+        if frame is not None and self.session is not None:
+            start = FrameStart.decode(frame.start)
+            frame.start = replace(start, request=self.session.last_request).encode()
+        super().on_resend(header, message)
+
+
+class EnergyOfTheNewestFrame(PlainModule):
+    """States other energy in a FrameEnd that is sent again."""
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        frame = self.frame_of(header.stream, header.frame)
+        if frame is not None and frame.end is not None:
+            frame.end = replace(FrameEnd.decode(frame.end), energy_uj=0).encode()
+        super().on_resend(header, message)
+
+
 class FinishedFramesOnly(PlainModule):
     """Knows nothing of a frame that is under way."""
 
@@ -245,6 +309,9 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         OutsideIsGone,
         ResentFirst,
         FlushForgetsFrames,
+        NamesGoneTwice,
+        EightGoneTiles,
+        EdgesOfSixteenBits,
     ),
     "M-RESEND-2": (
         ResentWithoutFlag,
@@ -253,8 +320,18 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         FlagsEverything,
         SendsPerRectangle,
         NewestPixels,
+        FlagsEndedFramesOnly,
     ),
-    "M-RESEND-3": (FinishedFramesOnly, StartAfterResent, FlagsUnsaid, AlwaysBothEnds, EndsOnDemand),
+    "M-CAM-2": (StartOfTheNewestRequest,),
+    "M-RESEND-3": (
+        FinishedFramesOnly,
+        StartAfterResent,
+        FlagsUnsaid,
+        AlwaysBothEnds,
+        EndsOnDemand,
+        StartOfTheNewestRequest,
+        EnergyOfTheNewestFrame,
+    ),
     "M-RESEND-4": (AnyStreamsFrame, SilentOnUnknown, UnknownIsEnded),
 }
 """The plain modules that break a clause."""

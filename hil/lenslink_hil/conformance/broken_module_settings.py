@@ -12,12 +12,14 @@ from lenslink_protocol.messages import (
     Capture,
     Configured,
     FrameStart,
+    Header,
     SetSettings,
     StartStream,
 )
 from lenslink_protocol.params import EVERY_FRAME, MAX_SETTINGS
 
-from .broken_steps import OtherStart
+from .broken_steps import STILL, OtherStart
+from .host_peer import ROI
 from .plain_module import RANGES, Exposure, PlainModule, Refused, State, Stream
 
 
@@ -169,6 +171,44 @@ class SharedSettings(PlainModule):
             super().take_settings(each, settings)
 
 
+class IrisOfTheStill(PlainModule):
+    """Takes the aperture of the still for each stream that has none."""
+
+    def asked_value(self, stream: Stream, control: int) -> int | None:
+        asked = super().asked_value(stream, control)
+        if asked is None and control == ControlId.APERTURE:
+            return self.streams[STILL].values.get(control)
+        return asked
+
+
+class SingleFocusGoesBack(PlainModule):
+    """Moves the lens back to the initial place behind a frame with a FOCUS of its own."""
+
+    def asked_value(self, stream: Stream, control: int) -> int | None:
+        asked = super().asked_value(stream, control)
+        if asked is None and any(each == control for each, _ in stream.single):
+            return RANGES[control][2]
+        return asked
+
+
+class CropsOfTheRoi(PlainModule):
+    """Moves the crop of the preview with that of the region of interest."""
+
+    def asked_value(self, stream: Stream, control: int) -> int | None:
+        if stream is self.streams[0] and control in (ControlId.ROI_X, ControlId.ROI_Y):
+            stream = self.streams[ROI]
+        return super().asked_value(stream, control)
+
+
+class SettingsEndWithClose(PlainModule):
+    """Keeps the settings of the preview if a Hello ends its session, and not if Close does."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        values = self.streams[0].values
+        super().on_hello(header, payload)
+        self.streams[0].values = values
+
+
 class SingleFramesLast(PlainModule):
     """Lets the setting of a single frame last."""
 
@@ -254,6 +294,18 @@ class StatesWhatWasAsked(PlainModule):
         start = super().frame_start(stream, plan, exposure)
         gain = stream.values.get(ControlId.GAIN)
         return start if gain is None else replace(start, gain_milli=max(gain, 0))
+
+
+class StatesTheOldStop(PlainModule):
+    """States the f-number from which the iris moves."""
+
+    aperture = RANGES[ControlId.APERTURE][2]
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        start = super().frame_start(stream, plan, exposure)
+        before, self.aperture = self.aperture, start.aperture_milli
+        is_moving = start.flags & FrameFlag.MOVING
+        return replace(start, aperture_milli=before) if is_moving else start
 
 
 class AdjustedSticks(PlainModule):
@@ -389,6 +441,19 @@ class IntervalOfTheStream(PlainModule):
     def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
         start = super().frame_start(stream, plan, exposure)
         return replace(start, interval_us=start.interval_us or 1)
+
+
+class IntervalOverRequests(PlainModule):
+    """Counts the interval of a request's first frame from the last one of the request before."""
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        stream.last_start = self.last_starts.get(exposure.stream)
+        self.last_starts[exposure.stream] = self.time
+        return super().frame_start(stream, plan, exposure)
+
+    def connect(self) -> None:
+        self.last_starts: dict[int, float] = {}
+        super().connect()
 
 
 class ChangesWithoutCheck(PlainModule):
@@ -533,6 +598,10 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         SettingsPerRequest,
         SettingsPerConfigure,
         SharedSettings,
+        IrisOfTheStill,
+        SingleFocusGoesBack,
+        CropsOfTheRoi,
+        SettingsEndWithClose,
         SingleFramesLast,
         EveryFrameWins,
         RefusesSettings,
@@ -545,11 +614,18 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         AlwaysAdjusted,
         RoundsExposure,
         StatesWhatWasAsked,
+        StatesTheOldStop,
         AdjustedSticks,
     ),
     "M-SET-5": (PreviewBetween, BackwardBracket, SkipsNumbers, RoiBetween, PreviewGivesWay),
     "M-SET-6": (NeverWaits, AlwaysWaits, NeverMoving, StatesTheTarget, IgnoresFocus),
-    "M-SET-7": (NoTimeAtAll, ShortExposures, StatesExposureAsInterval, IntervalOfTheStream),
+    "M-SET-7": (
+        NoTimeAtAll,
+        ShortExposures,
+        StatesExposureAsInterval,
+        IntervalOfTheStream,
+        IntervalOverRequests,
+    ),
     "M-SET-8": (
         ChangesWithoutCheck,
         ChangesUnlisted,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from lenslink_protocol.ids import EndStatus, MessageType
 from lenslink_protocol.messages import Accepted, AnyMessage, Error, FrameEnd, Stop
 
 from .broken_steps import STILL
+from .host_peer import ROI
 from .plain_module import Frame, Item, PlainModule
 
 
@@ -52,11 +54,13 @@ class NoEndAfterStop(PlainModule):
 class AnswersStopAtOnce(PlainModule):
     """Answers Stop before the end of the frame."""
 
-    def answer_in_order(self, number: int, message: AnyMessage, stream: int | None = None) -> None:
+    def answer_in_order(
+        self, number: int, message: AnyMessage, streams: Collection[int] | None = None
+    ) -> None:
         if isinstance(message, Accepted):
             self.answer(number, message)
         else:
-            super().answer_in_order(number, message, stream)
+            super().answer_in_order(number, message, streams)
 
 
 class FlushesOneStream(PlainModule):
@@ -69,20 +73,37 @@ class FlushesOneStream(PlainModule):
 class StillEndsBehindFlushed(PlainModule):
     """Sends FrameEnd of the still behind Flushed."""
 
+    late_stream = STILL
+
     def on_flush(self, number: int) -> None:
         super().on_flush(number)
-        self.data.sort(key=lambda item: item.kind == MessageType.FRAME_END and item.stream == 1)
+        late = (MessageType.FRAME_END, self.late_stream)
+        self.data.sort(key=lambda item: (item.kind, item.stream) == late)
+
+
+class RoiEndsBehindFlushed(StillEndsBehindFlushed):
+    """Sends FrameEnd of the region of interest behind Flushed."""
+
+    late_stream = ROI
 
 
 class StillStopsEarly(PlainModule):
     """Answers Stop of the still before its FrameEnd."""
 
+    hasty_stream = STILL
+
     def on_stop(self, number: int, message: Stop) -> None:
-        if message.stream == STILL:
+        if message.stream == self.hasty_stream:
             self.answer(number, Accepted(message.stream, self.next_frame))
             self.stop(message.stream)
         else:
             super().on_stop(number, message)
+
+
+class RoiStopsEarly(StillStopsEarly):
+    """Answers Stop of the region of interest before its FrameEnd."""
+
+    hasty_stream = ROI
 
 
 class FlushNamesItself(PlainModule):
@@ -166,10 +187,13 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         AnswersStopAtOnce,
         FlushesOneStream,
         StillEndsBehindFlushed,
+        RoiEndsBehindFlushed,
         StillStopsEarly,
+        RoiStopsEarly,
     ),
     "M-STOP-2": (
         StillEndsBehindFlushed,
+        RoiEndsBehindFlushed,
         FlushNamesItself,
         FlushedTooEarly,
         FlushedStatesZero,

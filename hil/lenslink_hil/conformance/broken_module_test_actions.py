@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import MessageType, TestAction
-from lenslink_protocol.messages import Busy, Close, Test
+from lenslink_protocol.ids import ErrorCode, MessageType, TestAction
+from lenslink_protocol.messages import Busy, Close, Error, Test
 from lenslink_protocol.params import HEADER_BYTES
 
 from .defects import Defect, edit_message
@@ -125,6 +125,48 @@ class DetachesEarly(_EndsEarly):
     action = TestAction.DETACH
 
 
+class _StaysActive(Defect):
+    """Refuses every later Test of the session once an action was taken. A subclass names it."""
+
+    action: int = TestAction.STALL
+
+    def __init__(self) -> None:
+        self._first = self._newest = -1
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.HELLO:
+            self._first = -1
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if isinstance(message, Test):
+            self._newest = packet.id
+            if self._first < 0 and message.action == self.action:
+                self._first = packet.id
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_later = packet.id == self._newest and 0 <= self._first < self._newest
+        if packet.kind != MessageType.ACCEPTED or not is_later:
+            return [data]
+        refusal = Error(ErrorCode.STATE, b"").encode()
+        return [packet.encode(type=MessageType.ERROR, payload=refusal)]
+
+
+class StallStaysActive(_StaysActive):
+    """Does not end STALL."""
+
+
+class BusyStaysActive(_StaysActive):
+    """Does not end BUSY."""
+
+    action = TestAction.BUSY
+
+
+class PendingStaysActive(_StaysActive):
+    """Does not end PENDING."""
+
+    action = TestAction.PENDING
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "M-TEST-2": (
         ActionOutlivesSession,
@@ -135,6 +177,9 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         StallEndsEarly,
         PendingEndsEarly,
         DetachesEarly,
+        StallStaysActive,
+        BusyStaysActive,
+        PendingStaysActive,
     ),
 }
 """The defects on the line of the firmware's module, by clause."""

@@ -806,6 +806,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     + tuple(
         _with(defect)
         for lines in (
+            broken_module_packets.LINES,
             broken_module_opening.LINES,
             broken_module_closing.LINES,
             broken_module_liveness.LINES,

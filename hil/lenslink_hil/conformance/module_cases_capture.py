@@ -22,7 +22,16 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.packings import find_layout
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_end, read_frame_start
+from .host_peer import (
+    PLENTY,
+    PREVIEW,
+    ROI,
+    STILL,
+    HostPeer,
+    Picture,
+    read_frame_end,
+    read_frame_start,
+)
 from .module_steps import (
     CAPTURE_A_STILL,
     DATA,
@@ -364,3 +373,29 @@ def one_after_the_other(peer: HostPeer) -> None:
         peer.collect()
         done = sum(p.kind == MessageType.FRAME_END for p in peer.log[mark:])
         check(done == count, f"{done} frames after a Capture of {count}")
+
+
+@CASES.add("M-CAM-5")
+def more_frames_than_a_byte_counts(peer: HostPeer) -> None:
+    """A Capture of 256 frames and more goes on behind its second frame, until Stop ends it."""
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream, count in (
+        (STILL, 0x100), (STILL, 0x101), (PREVIEW, 0x101), (STILL, 0x8000), (ROI, 0x8001),
+        (PREVIEW, 0xFFFE),
+    ):  # fmt: skip
+        peer.call(Configure(stream, 0, mode.id, 0, 0, 0, 0, 16, 16), Configured)
+        mark = len(peer.log)
+        peer.start_capture(count, stream=stream)
+        for number in (1, 2, 3):
+            mark = _wait_for_start(peer, mark, f"frame {number} of {count} frames does not come")
+        peer.call(Stop(stream), Accepted)
+
+
+def _wait_for_start(peer: HostPeer, since: int, otherwise: str) -> int:
+    """Wait for the FrameStart that comes next, and return where the log goes on behind it."""
+    found = peer.wait_for(is_frame_start, 3.0, since)
+    if found is None:
+        raise Failed(otherwise)
+    return peer.log.index(found, since) + 1

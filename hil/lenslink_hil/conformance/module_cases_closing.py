@@ -21,20 +21,27 @@ from lenslink_protocol.messages import (
     Notice,
     Test,
 )
+from lenslink_protocol.params import MAX_STREAMS
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, read_frame_start
 from .module_steps import (
-    BOTH_STREAMS,
+    ALL_STREAMS,
+    NEAR_MDPT,
+    SESSION_ENDS,
     SHORT_WAIT_S,
     START_FASTEST,
     check_answers,
     check_nothing_left,
+    configure_all,
     every,
     expect_no_answer,
     grow,
+    open_next_connection,
     open_test_session,
     other_value,
+    replace_session,
+    take_frame,
     take_resendable_still,
     wait_for_type,
 )
@@ -65,7 +72,7 @@ def closed_while_streaming(peer: HostPeer) -> None:
     """Close ends a running stream: no data, no answers, and nothing is configured later."""
     peer.open_session()
     peer.configure(PREVIEW)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     peer.start_stream(0)
     peer.wait_for_frame(PREVIEW)
     peer.close()
@@ -87,7 +94,7 @@ def what_outlives_a_session(peer: HostPeer) -> None:
     """Frame numbers go on in the next session, and settings do not, as Table 5 says."""
     peer.open_session()
     peer.configure(STILL)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     peer.start_capture()
     first = read_frame_start(peer.wait_for_frame())
     mark = len(peer.log)
@@ -98,7 +105,7 @@ def what_outlives_a_session(peer: HostPeer) -> None:
     session = peer.start_session()
     session.open_session()
     session.configure(STILL)
-    session.grant_credits(PLENTY, PLENTY)
+    session.grant_credits(PLENTY, PLENTY, PLENTY)
     session.start_capture()
     later = session.wait_for_frame()
     assert later.end is not None
@@ -108,6 +115,23 @@ def what_outlives_a_session(peer: HostPeer) -> None:
     second = read_frame_start(later)
     reset = second.exposure_us == first.exposure_us
     check(reset, f"{second.exposure_us} us in the next session, {first.exposure_us} in the first")
+    session.close()
+
+
+@CASES.add("M-CLOSE-1")
+def the_lens_stays_where_it_is(peer: HostPeer) -> None:
+    """However a session ends, the lens stays: a later frame without FOCUS finds it there."""
+    session = peer
+    session.open_session()
+    for share, how in enumerate(SESSION_ENDS, 1):
+        focus = other_value(session, ControlId.FOCUS, share / 10)
+        configure_all(session)
+        take_frame(session, STILL, [every(ControlId.FOCUS, focus)])
+        session = replace_session(session, how)
+        configure_all(session)
+        found = take_frame(session, STILL).focus_mdpt
+        said = f"the lens was at {focus} before {how}, and is at {found} after it"
+        check(abs(found - focus) <= NEAR_MDPT, said)
     session.close()
 
 
@@ -126,17 +150,12 @@ def nothing_is_left_by_close(peer: HostPeer) -> None:
 @CASES.add("M-CLOSE-1")
 def nothing_is_left_by_a_connection(peer: HostPeer) -> None:
     """After the end of a connection the next session finds as little as after Close."""
-    before = peer.open_session()
+    peer.open_session()
     _, picture = peer.take_still(4 * peer.find_smallest_mode().width)
     assert picture.end is not None
     peer.configure(PREVIEW)
     peer.start_stream(20000)
-    if not peer.wire.reopen():
-        raise NotClaimed("this bench cannot make a new connection")
-    fresh = peer.start_session()
-    after = fresh.open_session()
-    if after.boot_count != before.boot_count or after.uptime_us < before.uptime_us:
-        raise NotClaimed("on this bench a new connection starts the module anew")
+    fresh = open_next_connection(peer)
     check_nothing_left(peer, fresh, picture.end.id, "the end of a connection")
     fresh.close()
 
@@ -166,16 +185,11 @@ def every_kind_of_close(peer: HostPeer) -> None:
 @CASES.add("M-CLOSE-1")
 def numbers_over_a_connection(peer: HostPeer) -> None:
     """Frame numbers go on over a new connection, if the module was not restarted."""
-    before = peer.open_session()
+    peer.open_session()
     _, picture = peer.take_still()
-    if not peer.wire.reopen():
-        raise NotClaimed("this bench cannot make a new connection")
-    fresh = peer.start_session()
-    after = fresh.open_session()
-    if after.boot_count != before.boot_count or after.uptime_us < before.uptime_us:
-        raise NotClaimed("on this bench a new connection starts the module anew")
+    fresh = open_next_connection(peer)
     fresh.configure(STILL)
-    fresh.grant_credits(PLENTY, PLENTY)
+    fresh.grant_credits(PLENTY, PLENTY, PLENTY)
     accepted = fresh.call(Capture(STILL, 1), Accepted)
     later = fresh.wait_for_frame()
     assert picture.end is not None and later.end is not None
@@ -205,7 +219,7 @@ def detaches_in_order(peer: HostPeer) -> None:
     """DETACH: a notice, then Close with its reason, then nothing; the next session is answered."""
     open_test_session(peer)
     peer.configure(PREVIEW)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     peer.start_stream()
     mark = len(peer.log)
     peer.call(Test(TestAction.DETACH, 0, _DETACH_MS), Accepted)
@@ -224,7 +238,7 @@ def taken_off(peer: HostPeer) -> None:
     """The module is taken off while it streams: Close with its reason, then nothing."""
     peer.open_session()
     peer.configure(PREVIEW)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     peer.start_stream()
     mark = len(peer.log)
     if not peer.wire.set_attached(False):
@@ -240,11 +254,11 @@ def taken_off(peer: HostPeer) -> None:
 def detached_inside_a_frame(peer: HostPeer) -> None:
     """DETACH while a frame waits for credits: behind Close comes nothing, not even its end."""
     open_test_session(peer)
-    for stream in BOTH_STREAMS:
+    for stream in ALL_STREAMS:
         configured = peer.configure(stream, 4 * peer.find_smallest_mode().width)
-        limits = [0, 0]
+        limits = [0] * MAX_STREAMS
         limits[stream] = configured.tile_bytes
-        peer.grant_credits(limits[0], limits[1])
+        peer.grant_credits(*limits)
         peer.call(Capture(stream, 2), Accepted)
         check(wait_for_type(peer, MessageType.TILE, 0, 5.0), "no tile within 5 s of its credit")
         peer.call(Test(TestAction.DETACH, 0, 100), Accepted)

@@ -20,11 +20,12 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import MAX_STREAMS
+from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .cases import Cases, Failed, check
 from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, read_frame_start
 from .module_steps import (
+    ALL_STREAMS,
     CAPTURE_A_STILL,
     START_50_FPS,
     check_cover,
@@ -105,20 +106,36 @@ def streams_have_states_of_their_own(peer: HostPeer) -> None:
 
 @CASES.add("M-STATE-1")
 def every_row_of_the_state_table(peer: HostPeer) -> None:
-    """Stop and Flush of idle streams are accepted; TEST_ONLY of a running one is refused."""
+    """Each stream answers each request in each state as the table says."""
     peer.open_session()
     mode = peer.find_smallest_mode().id
-    peer.call(Stop(PREVIEW), Accepted)
-    peer.call(Flush(), Flushed)
-    peer.expect_error(START_50_FPS, ErrorCode.STATE)
-    peer.configure(PREVIEW)
-    peer.call(Stop(PREVIEW), Accepted)
-    peer.call(Flush(), Flushed)
-    peer.grant_credits(PLENTY, PLENTY)
-    peer.start_stream(20000)
-    trial = Configure(PREVIEW, ConfigureFlag.TEST_ONLY, mode, 0, 0)
-    peer.expect_error(trial, ErrorCode.STATE)
-    peer.wait_for_frame(PREVIEW, len(peer.log))
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        starts = (Capture(stream, 1), StartStream(stream, 20000))
+        trial = Configure(stream, ConfigureFlag.TEST_ONLY, mode, 0, 0)
+        change = SetSettings(stream, b"")
+        for message in (*starts, change):
+            peer.expect_error(message, ErrorCode.STATE)
+        peer.call(Stop(stream), Accepted)
+        peer.call(Flush(), Flushed)
+        peer.call(trial, Configured)
+        peer.expect_error(starts[0], ErrorCode.STATE)
+        peer.configure(stream)
+        peer.call(Stop(stream), Accepted)
+        peer.call(Flush(), Flushed)
+        peer.call(trial, Configured)
+        peer.call(change, Accepted)
+        mark = len(peer.log)
+        peer.call(starts[1], Accepted)
+        for refused in (*starts, trial, replace(trial, flags=0)):
+            peer.expect_error(refused, ErrorCode.STATE)
+        peer.call(change, Accepted)
+        peer.wait_for_frame(stream, mark)
+        peer.call(Stop(stream), Accepted)
+        mark = len(peer.log)
+        peer.call(starts[0], Accepted)
+        peer.wait_for_frame(stream, mark)
+        peer.configure(stream)
 
 
 @CASES.add("M-STATE-1", "M-STATE-4")
@@ -151,11 +168,11 @@ def checks_in_their_order(peer: HostPeer) -> None:
 
 
 @CASES.add("M-STATE-1")
-def every_mode_of_both_streams(peer: HostPeer) -> None:
+def every_mode_of_every_stream(peer: HostPeer) -> None:
     """Each mode of the manifest is configured on each stream, with its own size."""
     peer.open_session()
     for mode in peer.read_manifest().modes:
-        for stream in (PREVIEW, STILL):
+        for stream in ALL_STREAMS:
             answer = peer.call(Configure(stream, 0, mode.id, 0, 0), Configured)
             got = (answer.stream, answer.mode, answer.width, answer.height)
             wanted = (stream, mode.id, mode.width, mode.height)
@@ -263,7 +280,7 @@ def a_trial_without_a_configuration(peer: HostPeer) -> None:
     """TEST_ONLY of a stream that is not configured leaves it so; a wrong mode is refused."""
     peer.open_session()
     mode = peer.find_smallest_mode().id
-    for stream in (PREVIEW, STILL):
+    for stream in ALL_STREAMS:
         trial = Configure(stream, ConfigureFlag.TEST_ONLY, mode, 0, 0)
         answer = peer.call(trial, Configured)
         check(answer.flags & ConfigureFlag.TEST_ONLY, f"a trial gets {describe(answer)}")
@@ -310,6 +327,25 @@ def the_limit_of_a_tile(peer: HostPeer) -> None:
                 continue
             said = f"a limit of {limit} bytes gives {answer.tile_bytes}, which is not ADJUSTED"
             check(does_limit_allow(limit, answer), said)
+
+
+@CASES.add("M-STATE-3")
+def tiles_that_the_host_bounds(peer: HostPeer) -> None:
+    """Tiles that are shorter than their limit, because of the host's max_payload, are ADJUSTED."""
+    session = peer
+    for bound in (MAX_CONTROL, 2 * MAX_CONTROL + 6):
+        session.max_payload = bound
+        session.open_session()
+        mode = session.find_smallest_mode().id
+        for stream, limit in product(ALL_STREAMS, (0, bound, 8 * MAX_CONTROL)):
+            answer = session.call(Configure(stream, 0, mode, 0, limit), Configured)
+            asked = f"stream {stream}, max_payload {bound} and a limit of {limit} bytes"
+            check(answer.tile_bytes <= bound, f"{asked} get {describe(answer)}")
+            is_adjusted = bool(answer.flags & ConfigureFlag.ADJUSTED)
+            said = f"{asked} get {describe(answer)}, which is not ADJUSTED"
+            check(is_adjusted or does_limit_allow(limit, answer), said)
+        session.close()
+        session = session.start_session()
 
 
 @CASES.add("M-STATE-4")

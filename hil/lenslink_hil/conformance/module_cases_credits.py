@@ -16,14 +16,16 @@ from lenslink_protocol.messages import (
     Query,
     QueryReply,
     Resend,
+    SetBudget,
     SetSettings,
     Stop,
 )
+from lenslink_protocol.params import MAX_STREAMS
 
 from .cases import Cases, check
 from .host_peer import PLENTY, PREVIEW, STILL, HostPeer
 from .module_steps import (
-    BOTH_STREAMS,
+    ALL_STREAMS,
     block_frame,
     check_answers,
     check_cover,
@@ -180,15 +182,16 @@ def everything_is_answered_while_tiles_wait(peer: HostPeer) -> None:
 
 @CASES.add("M-CREDIT-2")
 def requests_while_a_frame_waits(peer: HostPeer) -> None:
-    """Every request is answered while a frame of either stream waits for credits."""
-    for stream in BOTH_STREAMS:
+    """Every request is answered while a frame of any stream waits for credits."""
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         block_frame(session, stream, is_capture=True)
-        other = STILL if stream == PREVIEW else PREVIEW
+        other = (stream + 1) % MAX_STREAMS
         check_answers(session)
         session.call(Query(session.nonce, 1), QueryReply)
         session.configure(other)
         session.call(SetSettings(other, b""), Accepted)
+        session.call(SetBudget(0xFFFFFFFF), Accepted)
         session.expect_error(SetSettings(stream, b""), ErrorCode.STATE)
         session.expect_error(Capture(stream, 1), ErrorCode.STATE)
         session.call(Capture(other, 1), Accepted)

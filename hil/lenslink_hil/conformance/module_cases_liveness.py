@@ -10,7 +10,7 @@ from lenslink_protocol.messages import Accepted, Busy, Heartbeat, Test
 from lenslink_protocol.params import MAX_BUSY_MS
 
 from .cases import Cases, Failed, check
-from .host_peer import PLENTY, PREVIEW, STILL, HostPeer
+from .host_peer import PLENTY, PREVIEW, ROI, STILL, HostPeer
 from .module_steps import (
     ALIVE_S,
     MIN_TIME_SHARE,
@@ -121,6 +121,30 @@ def counts_only_rise(peer: HostPeer) -> None:
     assert second.end is not None
     wanted = (0, second.end.id + 1, 0)
     check(reply.begun == wanted, f"begun is {reply.begun}, not {wanted}")
+
+
+@CASES.add("M-LIVE-2")
+def counts_of_a_session(peer: HostPeer) -> None:
+    """`sent` and `begun` of each stream are 0 in a session that follows one with a frame of it."""
+    _open_without_counts(peer)
+    for is_closed in (True, False):
+        for stream in (PREVIEW, STILL, ROI):
+            peer.configure(stream)
+            peer.grant_credits(PLENTY, PLENTY, PLENTY)
+            peer.start_capture(stream=stream)
+            peer.wait_for_frame(stream)
+            if is_closed:
+                peer.close()
+            peer = peer.start_session()
+            _open_without_counts(peer)
+
+
+def _open_without_counts(peer: HostPeer) -> None:
+    """Open a session. Fail unless nothing is counted in it yet."""
+    peer.open_session()
+    reply = peer.grant_credits(0, 0)
+    said = f"a session begins with {describe(reply)}"
+    check(not any((*reply.sent, *reply.begun)), said)
 
 
 @CASES.add("M-LIVE-2")

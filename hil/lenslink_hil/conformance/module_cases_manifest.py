@@ -98,6 +98,22 @@ def the_same_in_each_session(peer: HostPeer) -> None:
     check(fresh.read_manifest_bytes() == data, "the manifest differs while a stream runs")
 
 
+@CASES.add("M-MANIFEST-2", "M-MANIFEST-1")
+def the_same_whatever_is_offered(peer: HostPeer) -> None:
+    """The manifest and its length are the same in sessions with all capabilities, one, and none."""
+    session = peer
+    data = b""
+    for capabilities in (sum(Capability), 0, *Capability):
+        reply = session.open_session(capabilities)
+        found = session.read_manifest_bytes()
+        said = f"HelloReply states {reply.manifest_bytes} bytes, and {len(found)} come"
+        check(reply.manifest_bytes == len(found), said)
+        name = f"the capabilities {int(capabilities):#x}"
+        check(found == (data or found), f"the manifest differs in a session with {name}")
+        data = found
+        session = session.start_session()
+
+
 @CASES.add("M-MANIFEST-2", "M-AUTH-1")
 def schemes_are_listed(peer: HostPeer) -> None:
     """The manifest lists the schemes of a module with AUTH: each is proved, and some other not."""

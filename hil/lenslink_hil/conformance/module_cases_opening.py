@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import product
 
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import Capability, Damage, ErrorCode, MessageType, TestAction
@@ -23,6 +24,8 @@ from lenslink_protocol.messages import (
     ManifestPiece,
     Query,
     Resend,
+    SetSettings,
+    StartStream,
     Stop,
     Test,
 )
@@ -31,8 +34,10 @@ from lenslink_protocol.params import MAX_PAYLOAD, VERSION_MAJOR
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
 from .module_steps import (
+    ALL_STREAMS,
     DATA,
     MASK_32,
+    SESSION_ENDS,
     STALL_S,
     START_50_FPS,
     START_FASTEST,
@@ -41,6 +46,7 @@ from .module_steps import (
     count_tile_bytes,
     expect_no_answer,
     open_test_session,
+    replace_session,
     take_resendable_still,
     wait_for_type,
 )
@@ -309,6 +315,25 @@ def nothing_is_left_by_hello(peer: HostPeer) -> None:
     fresh.close()
 
 
+@CASES.add("M-HELLO-3", "M-CLOSE-1")
+def no_stream_stays_configured(peer: HostPeer) -> None:
+    """However a session ends, the next one finds each stream UNCONFIGURED, whatever it did."""
+    session = peer
+    session.open_session()
+    for how, is_running in product(SESSION_ENDS, (False, True)):
+        for stream in ALL_STREAMS:
+            session.configure(stream)
+            if is_running:
+                session.call(StartStream(stream, 20000), Accepted)
+        session = replace_session(session, how)
+        for stream in ALL_STREAMS:
+            for message in (Capture(stream, 1), StartStream(stream, 0), SetSettings(stream, b"")):
+                answer = session.try_call(message)
+                is_refused = isinstance(answer, Error) and answer.code == ErrorCode.STATE
+                check(is_refused, f"after {how} {describe(message)} gets {describe(answer)}")
+    session.close()
+
+
 @CASES.add("M-HELLO-3")
 def what_was_pending_is_over(peer: HostPeer) -> None:
     """A request that is pending when another Hello comes is never answered."""
@@ -353,8 +378,11 @@ def no_common_version(peer: HostPeer) -> None:
 
 @CASES.add("M-HELLO-5")
 def older_and_newer_versions(peer: HostPeer) -> None:
-    """Versions without the module's major are refused with VERSION, in the module's version."""
-    for oldest, newest in ((0x20, 0x3F), (0x0F, 0x0F)):
+    """Versions without the module's major are refused with VERSION, in the module's version.
+
+    So is a range whose first version is newer than its last one: it is empty.
+    """
+    for oldest, newest in ((0x20, 0x3F), (0x0F, 0x0F), (0x1F, VERSION), (0x20, VERSION)):
         session = peer.start_session()
         answer = session.try_hello(ALL, (oldest, newest), version=newest)
         refused = isinstance(answer, Error) and answer.code == ErrorCode.VERSION

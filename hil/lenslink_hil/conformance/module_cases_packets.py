@@ -6,8 +6,16 @@ import struct
 from collections.abc import Callable
 from itertools import pairwise
 
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import Capability, ErrorCode, MessageType, ResendFlag
+from lenslink_protocol.ids import (
+    CalibrationKind,
+    Capability,
+    ConfigureFlag,
+    ErrorCode,
+    MessageType,
+    ResendFlag,
+)
 from lenslink_protocol.messages import (
     BY_TYPE,
     MAGIC,
@@ -19,20 +27,24 @@ from lenslink_protocol.messages import (
     Configure,
     Flush,
     Flushed,
+    GetCalibration,
     GetManifest,
     Heartbeat,
     Hello,
     Query,
     QueryReply,
     Resend,
+    SetSettings,
     Stop,
+    Test,
 )
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, STALL_MS, VERSION_MAJOR
 
 from .cases import Cases, check
-from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
+from .host_peer import ALL, PLENTY, PREVIEW, ROI, STILL, HostPeer
 from .module_steps import (
-    BOTH_STREAMS,
+    ALL_STREAMS,
+    ALL_WITH_EVENTS,
     MASK_32,
     SHORT_WAIT_S,
     STALL_S,
@@ -51,11 +63,16 @@ from .packets import Packet, describe, hide_packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
+_LENGTH, _PAYLOAD_CRC, _HEADER_CRC = HEADER_BYTES - 12, HEADER_BYTES - 8, HEADER_BYTES - 4
+"""Where the length and the CRCs are in a header."""
 _STALLED_S = 2.5 * STALL_MS / 1000
 _SOON_S = 0.8 * STALL_S
 """An answer that takes longer has waited for a stall."""
 
-_UNNUMBERED = (MessageType.HEARTBEAT_REPLY, MessageType.LOG, MessageType.NOTICE, MessageType.BUSY)
+_UNNUMBERED = (
+    MessageType.HEARTBEAT_REPLY, MessageType.LOG, MessageType.NOTICE, MessageType.BUSY,
+    MessageType.EVENT,
+)  # fmt: skip
 _STREAMED = (
     MessageType.FRAME_START,
     MessageType.TILE,
@@ -163,8 +180,8 @@ def refusals_count_too(peer: HostPeer) -> None:
 
 @CASES.add("M-FRAME-1")
 def sequences_while_tiles_wait(peer: HostPeer) -> None:
-    """Lane 0 counts by one while a frame of either stream waits, whatever is answered meanwhile."""
-    for stream in BOTH_STREAMS:
+    """Lane 0 counts by one while a frame of any stream waits, whatever is answered meanwhile."""
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         block_frame(session, stream)
         start = next(p for p in session.log if p.kind == MessageType.FRAME_START)
@@ -178,6 +195,54 @@ def sequences_while_tiles_wait(peer: HostPeer) -> None:
         session.call(Stop(stream), Accepted)
         check_sequences(session.log)
         session.close()
+
+
+def _ask_everything(peer: HostPeer) -> None:
+    """Make each request that changes no frame. Fail unless each is answered under its id."""
+    peer.grant_credits(*peer.limits)
+    mode = peer.find_smallest_mode().id
+    for message in (
+        GetManifest(1), GetCalibration(CalibrationKind.NOISE, 0), Query(peer.nonce, 1),
+        Configure(ROI, ConfigureFlag.TEST_ONLY, mode, 0, 0), Configure(STILL, 0, 65000, 0, 0),
+        SetSettings(ROI), Stop(ROI), Challenge(0x9999, bytes(4)),
+        Test(99, 0, 0),
+    ):  # fmt: skip
+        number = peer.send_request(message)
+        check(peer.wait_for_answer(number), f"{describe(message)} is not answered under its id")
+    number = peer.take_id()
+    peer.wire.send(peer.pack_payload(0x3F, b"", number))
+    check(peer.wait_for_answer(number), "an unknown type is not answered under its number")
+    peer.grant_credits(*peer.limits)
+
+
+@CASES.add("M-FRAME-1")
+def headers_beside_frames(peer: HostPeer) -> None:
+    """Answers name their request and other messages 0, before, behind and beside a frame.
+
+    No packet but those of frames names a stream, and none but tiles names a place.
+    """
+    peer.open_session(ALL_WITH_EVENTS)
+    _ask_everything(peer)
+    for stream in (PREVIEW, STILL):
+        peer.configure(stream, 4 * peer.find_smallest_mode().width)
+        mark = len(peer.log)
+        peer.grant_credits(PLENTY, PLENTY)
+        peer.start_capture(stream=stream)
+        peer.wait_for_frame(stream, mark)
+        _ask_everything(peer)
+    fresh = peer.start_session()
+    block_frame(fresh)
+    _ask_everything(fresh)
+    for session in (peer, fresh):
+        for packet in session.log:
+            head = packet.header
+            if packet.kind in _UNNUMBERED:
+                check(head.frame == 0, f"{describe(packet)} has {head.frame} as its frame")
+            if packet.kind not in _STREAMED:
+                check(head.stream == 0, f"{describe(packet)} names stream {head.stream}")
+            place = (head.x, head.y, head.width, head.height)
+            said = f"{describe(packet)} names the place {place}"
+            check(packet.kind == MessageType.TILE or not any(place), said)
 
 
 @CASES.add("M-FRAME-1", "M-LANE-1")
@@ -274,6 +339,23 @@ def damage_in_any_place(peer: HostPeer) -> None:
         peer.wire.send(packet[:27] + bytes([packet[27] ^ 1]) + packet[28:])
     found = [p for p in peer.collect(2 * STALL_S) if p.kind not in _UNNUMBERED]
     check(not found, f"damaged requests are answered: {[describe(p) for p in found[:3]]}")
+    check_answers(peer)
+
+
+@CASES.add("M-FRAME-2")
+def each_byte_of_both_crcs(peer: HostPeer) -> None:
+    """A request with one wrong bit in any byte of either CRC has no answer."""
+    peer.open_session()
+    for at in range(_PAYLOAD_CRC, HEADER_BYTES):
+        _, packet = _build_manifest_request(peer)
+        wrong = packet[:at] + bytes([packet[at] ^ 0x80]) + packet[at + 1 :]
+        if at < _HEADER_CRC:
+            # The header is sound: only the payload's CRC does not hold.
+            crc = crc32(wrong[:_HEADER_CRC]).to_bytes(4, "little")
+            wrong = wrong[:_HEADER_CRC] + crc + wrong[HEADER_BYTES:]
+        peer.wire.send(wrong)
+    found = [p for p in peer.collect() if p.kind not in _UNNUMBERED]
+    check(not found, f"requests with a wrong CRC get {[describe(p) for p in found[:3]]}")
     check_answers(peer)
 
 
@@ -646,3 +728,20 @@ def hidden_in_a_header(peer: HostPeer) -> None:
         answer = peer.wait_for_answer(number, _SOON_S)
         what = "another major version" if version != VERSION else "too long a payload"
         check(answer, f"a request that begins in a header of {what} is not answered")
+
+
+@CASES.add("M-FRAME-6")
+def what_a_foreign_header_announces(peer: HostPeer) -> None:
+    """A header of another major version takes no byte of the packets behind it with it."""
+    peer.open_session()
+    _, packet = build_manifest_request(peer)
+    for length in (0, 6, len(packet), 2 * len(packet), MAX_CONTROL, MAX_CONTROL + 1, MASK_32):
+        for version in (0x00, (VERSION_MAJOR + 1) << 4, 0xF0):
+            head = bytearray(peer.pack_payload(MessageType.GET_MANIFEST, b"", 0, version=version))
+            head[_LENGTH : _LENGTH + 4] = length.to_bytes(4, "little")
+            head[_HEADER_CRC:] = crc32(head[:_HEADER_CRC]).to_bytes(4, "little")
+            number, packet = build_manifest_request(peer)
+            peer.wire.send(bytes(head) + packet)
+            answer = peer.wait_for_answer(number, _SOON_S)
+            said = f"a header of version {version:#x} and {length} bytes hides what follows it"
+            check(answer, said)

@@ -13,6 +13,7 @@ from lenslink_protocol.packings import Layout, Packing, find_layout
 
 from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, STILL, HostPeer, read_frame_start
+from .module_steps import Rectangle
 from .pixel_rules import find_spare_bits, unpack_row, unpack_rules
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -29,11 +30,15 @@ def _list_formats(peer: HostPeer) -> list[Layout]:
 
 
 def _configure_format(
-    peer: HostPeer, form: Layout, tile_bytes: int = 0, mode: int | None = None
+    peer: HostPeer,
+    form: Layout,
+    tile_bytes: int = 0,
+    mode: int | None = None,
+    crop: Rectangle = (0, 0, 0, 0),
 ) -> Configured:
     if mode is None:
         mode = peer.find_smallest_mode().id
-    return peer.call(Configure(STILL, 0, mode, form.code, tile_bytes), Configured)
+    return peer.call(Configure(STILL, 0, mode, form.code, tile_bytes, *crop), Configured)
 
 
 @CASES.add("M-PACK-1")
@@ -88,11 +93,16 @@ class _Rows(NamedTuple):
     width: int
 
 
-def _take_rows(peer: HostPeer, form: Layout, mode: int | None = None) -> _Rows:
-    """Take a still in a format, of the smallest mode if no other is named. Return some rows."""
+def _take_rows(
+    peer: HostPeer, form: Layout, mode: int | None = None, crop: Rectangle = (0, 0, 0, 0)
+) -> _Rows:
+    """Take a still in a format, of the smallest mode if no other is named. Return some rows.
+
+    *crop* is a part of the mode; four zeros are the whole mode.
+    """
     session = peer.start_session()
     session.open_session()
-    answer = _configure_format(session, form, mode=mode)
+    answer = _configure_format(session, form, mode=mode, crop=crop)
     session.grant_credits(PLENTY, PLENTY)
     session.start_capture()
     picture = session.wait_for_frame()
@@ -210,7 +220,10 @@ def tiles_of_whole_groups(peer: HostPeer) -> None:
 
 @CASES.add("M-PACK-3")
 def spare_bits_are_0(peer: HostPeer) -> None:
-    """The spare bits at the end of a row are 0, in each format and in each kind of row's end."""
+    """The spare bits at the end of a row are 0, in each format and in each kind of row's end.
+
+    A crop of 14 or 2 columns ends inside a group of each packing that has groups of 4 pixels.
+    """
     forms = _open_and_list_formats(peer)
     # The modes with the fewest pixels of each kind of end: a group has at most four pixels.
     modes = sorted(peer.read_manifest().modes, key=lambda mode: mode.width * mode.height)
@@ -218,8 +231,10 @@ def spare_bits_are_0(peer: HostPeer) -> None:
     for form in forms:
         if form.packing == Packing.UNPACKED:
             continue
-        for mode in chosen.values():
-            taken = _take_rows(peer, form, mode.id)
+        wholes = [(mode.id, (0, 0, 0, 0)) for mode in chosen.values()]
+        crops = [(modes[0].id, crop) for crop in ((2, 2, 14, 8), (0, 0, 2, 4))]
+        for mode, crop in wholes + crops:
+            taken = _take_rows(peer, form, mode, crop)
             for row in taken.rows:
                 spare = find_spare_bits(row, form.packing, form.depth, taken.width)
                 said = f"{form.code.name}, {taken.width} columns: a row ends in {row[-3:].hex()}"

@@ -17,22 +17,31 @@ from lenslink_protocol.messages import (
     Capture,
     Configure,
     Configured,
+    Event,
     FrameEnd,
     SetBudget,
     StartStream,
+    Stop,
 )
-from lenslink_protocol.params import SILENCE_MS
+from lenslink_protocol.params import MAX_STREAMS, SILENCE_MS
 
-from .cases import Cases, NotClaimed, check
+from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import PATIENCE_S, PLENTY, PREVIEW, STILL, HostPeer, read_frame_end
 from .module_steps import (
+    ALIVE_S,
+    ALL_STREAMS,
     ALL_WITH_EVENTS,
-    LONG_EXPOSURE_US,
+    CAPTURE_A_STILL,
+    DATA,
+    SESSION_ENDS,
     every,
     get_event_count,
+    is_frame_start,
     list_events,
     make_event_test,
+    replace_session,
 )
+from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -58,13 +67,18 @@ def _read_needs(peer: HostPeer) -> tuple[int, int]:
 
 @CASES.add("M-PWR-1")
 def budgets_that_are_too_low(peer: HostPeer) -> None:
-    """A budget below what an idle module needs is refused, and the one before stays."""
+    """A budget below what an idle module needs is refused, and the one before stays as it was."""
     peer.open_session()
     idle, active = _read_needs(peer)
     peer.configure(STILL)
     peer.grant_credits(PLENTY, PLENTY)
+    refused = (0, idle - 1)
+    _grant(peer, active - 1)
+    for milliwatts in refused:
+        peer.expect_error(SetBudget(milliwatts), ErrorCode.POWER)
+    peer.expect_error(CAPTURE_A_STILL, ErrorCode.POWER)
     _grant(peer, active)
-    for milliwatts in (0, idle - 1):
+    for milliwatts in refused:
         peer.expect_error(SetBudget(milliwatts), ErrorCode.POWER)
     mark = len(peer.log)
     peer.start_capture()
@@ -133,46 +147,129 @@ def a_budget_that_falls(peer: HostPeer) -> None:
     peer.wait_for_frame(PREVIEW, mark)
 
 
+_CROP = 64
+
+
+@CASES.add("M-PWR-3")
+def streams_with_needs_of_their_own(peer: HostPeer) -> None:
+    """Of streams in modes of different power only those end that need more than a new budget."""
+    peer.open_session()
+    manifest = peer.read_manifest()
+    modes = sorted(manifest.modes, key=lambda mode: -mode.width * mode.height)
+    # Of modes of the same power, the smallest one.
+    by_power = {mode.active_mw: mode for mode in modes if mode.active_mw}
+    if manifest.power is None or len(by_power) < 2:
+        raise NotClaimed("the manifest does not state modes of different power")
+    least_mw = min(by_power)
+    session = peer
+    for frugal in ALL_STREAMS:
+        others = [stream for stream in ALL_STREAMS if stream != frugal]
+        for stream in ALL_STREAMS:
+            mode = by_power[least_mw if stream == frugal else max(by_power)]
+            # The modes may be large, and their frames are then slow.
+            sides = min(mode.width, _CROP) & ~1, min(mode.height, _CROP) & ~1
+            session.call(Configure(stream, 0, mode.id, 0, 0, 0, 0, *sides), Configured)
+        # Frames of the others wait for credits when the budget falls.
+        limits = [0] * MAX_STREAMS
+        limits[frugal] = PLENTY
+        session.grant_credits(*limits)
+        for stream in (frugal, *others):
+            session.call(StartStream(stream, 20000), Accepted)
+        answer = session.wait_for_answer(
+            session.send_request(SetBudget(least_mw + manifest.power.motor_mw))
+        )
+        if answer is None or answer.kind != MessageType.ACCEPTED:
+            raise Failed(f"SetBudget gets {describe(answer)} while the frames of streams wait")
+        mark = session.log.index(answer)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
+        session.wait_for_frame(frugal, mark, PATIENCE_S)
+        ends = [p for p in session.log if p.kind == MessageType.FRAME_END]
+        cut = [p.id for p in ends if p.header.stream == frugal and p.payload[2] != EndStatus.OK]
+        check(not cut, f"frames {cut} of stream {frugal}, which needs no more, end too")
+        late = [p for p in session.log[session.log.index(answer) :] if p.kind in DATA]
+        strange = [str(p) for p in late if p.header.stream != frugal]
+        check(not strange, f"after a budget that is too low for them: {strange[:3]}")
+        for stream in others:
+            session.expect_error(StartStream(stream, 20000), ErrorCode.POWER)
+        session.expect_error(StartStream(frugal, 20000), ErrorCode.STATE)
+        session = replace_session(session, SESSION_ENDS[0])
+    session.close()
+
+
 @CASES.add("M-PWR-4")
 def a_budget_ends_with_its_session(peer: HostPeer) -> None:
-    """A session begins without a budget, whatever the session before had."""
-    peer.open_session()
-    idle, _ = _read_needs(peer)
-    _grant(peer, idle)
-    peer.configure(STILL)
-    peer.grant_credits(PLENTY, PLENTY)
-    peer.expect_error(Capture(STILL, 1, b""), ErrorCode.POWER)
-    peer.close()
-    again = peer.start_session()
-    again.open_session()
-    again.take_still()
-    again.close()
+    """A session begins without a budget, however the session before ended."""
+    session = peer
+    session.open_session()
+    idle, _ = _read_needs(session)
+    for how in SESSION_ENDS:
+        _grant(session, idle)
+        session.configure(STILL)
+        session.expect_error(CAPTURE_A_STILL, ErrorCode.POWER)
+        session = replace_session(session, how)
+        session.configure(STILL)
+        answer = session.try_call(CAPTURE_A_STILL)
+        said = f"after {how} a Capture gets {describe(answer)}, and the budget was {idle} mW"
+        check(isinstance(answer, Accepted), said)
+        session.call(Stop(STILL), Accepted)
+    session.close()
+
+
+_STILLS, _STILL_US = 6, 200_000
+_REPORT_S = 2.5
+
+
+def _count_ends(peer: HostPeer, wanted: int, seconds: float) -> int:
+    """Wait until *wanted* frames of the session have ended. Return how many have."""
+
+    def count() -> int:
+        return sum(packet.kind == MessageType.FRAME_END for packet in peer.log)
+
+    peer.wait_for(lambda _: count() >= wanted, seconds)
+    return count()
+
+
+def _is_report_after(packet: Packet, time_us: int) -> bool:
+    """Return True for an Event POWER of the time after *time_us*."""
+    if packet.kind != MessageType.EVENT:
+        return False
+    message = packet.message()
+    if not isinstance(message, Event) or message.kind != EventKind.POWER:
+        return False
+    return message.time_us > time_us
 
 
 @CASES.add("M-PWR-5")
 def energy_of_frames(peer: HostPeer) -> None:
-    """The energies of frames are no more than the counter of POWER has grown."""
+    """The energies of frames, also of some under way together, are within the counter of POWER."""
     peer.open_session(ALL_WITH_EVENTS)
     session = peer.session
     if session is None or not session.capabilities & Capability.EVENTS:
         raise NotClaimed("the module does not report its energy (no EVENTS)")
     peer.configure(STILL)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.configure(PREVIEW)
+    peer.grant_credits(0, PLENTY)
     peer.wait_for(make_event_test(EventKind.POWER), SILENCE_MS / 1000)
     first = list_events(peer, EventKind.POWER)
+    # A preview waits for credits. A module that reads out one frame after the other takes the
+    # stills after it.
     mark = len(peer.log)
-    peer.start_capture(3, [every(ControlId.EXPOSURE, LONG_EXPOSURE_US)])
-    for _ in range(3):
-        end = peer.wait_for_frame(STILL, mark).end
-        assert end is not None
-        mark = peer.log.index(end) + 1
-    # A module reports its supply when that changes, and now and then.
-    peer.collect(2.5)
+    peer.start_capture(stream=PREVIEW)
+    check(peer.wait_for(is_frame_start, PATIENCE_S, mark), "no frame of the preview within 5 s")
+    peer.start_capture(_STILLS, [every(ControlId.EXPOSURE, _STILL_US)])
+    ends = _count_ends(peer, _STILLS, _STILLS * _STILL_US / 1e6 + ALIVE_S)
+    peer.grant_credits(PLENTY, PLENTY)
+    if ends <= _STILLS:
+        ends = _count_ends(peer, _STILLS + 1, PATIENCE_S)
+    check(ends == _STILLS + 1, f"{ends} of {_STILLS + 1} frames have ended")
+    # A module reports its supply when that changes, and at least every two seconds.
+    ended_us = peer.grant_credits(PLENTY, PLENTY).uptime_us
+    peer.wait_for(lambda p: _is_report_after(p, ended_us), _REPORT_S, mark)
     last = list_events(peer, EventKind.POWER)
-    check(len(last) >= 2, f"{len(last)} Events POWER in more than 2 s")
+    check(last[-1].time_us > ended_us, f"no Event POWER in {_REPORT_S} s")
     grown = get_event_count(last[-1]) - get_event_count(first[0])
-    ends = [p.message() for p in peer.log if p.kind == MessageType.FRAME_END]
-    spent = sum(each.energy_uj for each in ends if isinstance(each, FrameEnd))
+    messages = [p.message() for p in peer.log if p.kind == MessageType.FRAME_END]
+    spent = sum(each.energy_uj for each in messages if isinstance(each, FrameEnd))
     check(spent <= grown, f"frames of {spent} uJ, and the counter has grown by {grown} uJ")
 
 

@@ -9,10 +9,18 @@ from lenslink_protocol.messages import Capture, Close, Configure, Query, QueryRe
 
 from .cases import Cases, NotClaimed, check
 from .host_peer import PREVIEW, STILL, HostPeer
-from .module_steps import check_answers, open_test_session, wait_for_type
+from .module_steps import (
+    check_answers,
+    open_next_connection,
+    open_test_session,
+    wait_for_type,
+)
 from .packets import describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+_LATE_MS = 150
+"""Time for a few requests before a pending one is answered."""
 
 
 def _check_outcomes(peer: HostPeer, session: int, wanted: dict[int, Outcome]) -> None:
@@ -94,16 +102,36 @@ def two_sessions_are_remembered(peer: HostPeer) -> None:
 
 
 @CASES.add("M-QUERY-1")
+def two_sessions_of_one_nonce(peer: HostPeer) -> None:
+    """Of two sessions with the same nonce the newer one is meant, open or ended."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    fits, fails = Configure(STILL, 0, mode, 0, 0), Configure(STILL, 0, 65000, 0, 0)
+    first = peer.next_id
+    for message in (fits, fails):
+        peer.try_call(message)
+    peer.close()
+    second = peer.start_session()
+    second.nonce = peer.nonce
+    second.open_session()
+    second.next_id = first
+    for message in (fails, fits):
+        second.try_call(message)
+    wanted = {first: Outcome.NOT_DONE, first + 1: Outcome.DONE}
+    _check_history(second, second.nonce, wanted, "the open session of a nonce that came twice")
+    second.close()
+    third = peer.start_session()
+    third.open_session()
+    _check_history(third, second.nonce, wanted, "the newer session of a nonce that came twice")
+    third.close()
+
+
+@CASES.add("M-QUERY-1")
 def remembered_over_a_new_connection(peer: HostPeer) -> None:
     """What became of requests is known after the connection was lost and made again."""
-    before = peer.open_session()
+    peer.open_session()
     wanted = _make_history(peer)
-    if not peer.wire.reopen():
-        raise NotClaimed("this bench cannot make a new connection")
-    fresh = peer.start_session()
-    after = fresh.open_session()
-    if after.boot_count != before.boot_count or after.uptime_us < before.uptime_us:
-        raise NotClaimed("on this bench a new connection starts the module anew")
+    fresh = open_next_connection(peer)
     _check_history(fresh, peer.nonce, wanted, "the session before the new connection")
     fresh.close()
 
@@ -167,6 +195,8 @@ def query_of_a_pending_request(peer: HostPeer) -> None:
         outcome = peer.call(Query(peer.nonce, number), QueryReply).outcome
         said = f"the outcome of a request {when} is {outcome}, not UNKNOWN"
         check(outcome == Outcome.UNKNOWN, said)
+        # With two each time, the ids of four answered requests are above that of the late one.
+        check_answers(peer)
         check_answers(peer)
     check(peer.wait_for_answer(number, 2.0, mark), "a pending request is never answered")
     outcome = peer.call(Query(peer.nonce, number), QueryReply).outcome
@@ -178,3 +208,32 @@ def query_of_a_pending_request(peer: HostPeer) -> None:
     outcome = peer.call(Query(peer.nonce, done), QueryReply).outcome
     said = f"request {done}, answered before an older one that was pending, has outcome {outcome}"
     check(outcome != Outcome.NOT_DONE, said)
+
+
+@CASES.add("M-QUERY-1")
+def behind_two_late_answers(peer: HostPeer) -> None:
+    """No request that was executed is NOT_DONE, when two were answered behind newer ones."""
+    open_test_session(peer)
+    executed: list[int] = []
+    for _ in range(2):
+        mark = len(peer.log)
+        late = peer.send_request(Test(TestAction.PENDING, 0, _LATE_MS))
+        check(wait_for_type(peer, MessageType.PENDING, mark), "Pending does not come within 1 s")
+        for _ in range(2):
+            executed.append(peer.next_id)
+            check_answers(peer)
+        check(peer.wait_for_answer(late, 2.0, mark), "a pending request is never answered")
+        executed.append(late)
+        _check_executed(peer, executed)
+    for _ in range(3):
+        executed.append(peer.next_id)
+        check_answers(peer)
+        _check_executed(peer, executed)
+
+
+def _check_executed(peer: HostPeer, numbers: list[int]) -> None:
+    """Fail if Query calls one of the requests, all of which were executed, NOT_DONE."""
+    for number in numbers:
+        outcome = peer.call(Query(peer.nonce, number), QueryReply).outcome
+        said = f"request {number}, which was executed, is NOT_DONE"
+        check(outcome != Outcome.NOT_DONE, said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lenslink_protocol.ids import ErrorCode, MessageType, TestAction
+from lenslink_protocol.ids import Capability, ErrorCode, MessageType, TestAction
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -20,6 +20,7 @@ from lenslink_protocol.messages import (
     Pending,
     Query,
     QueryReply,
+    Resend,
     Stop,
     Test,
 )
@@ -40,6 +41,17 @@ from .module_steps import (
 from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+
+_PATIENCE_S = 0.1
+"""How late a packet may be noticed."""
+
+
+def _end_of_lease(pending: Packet) -> float:
+    """Return when the lease of a Pending ends, by the kit's clock."""
+    message = pending.message()
+    assert isinstance(message, Pending)
+    return pending.at + message.lease_ms / 1000
 
 
 def _wait_for_reply(peer: HostPeer, reply: type[AnyMessage], since: int) -> Packet:
@@ -230,6 +242,85 @@ def a_malformed_request_is_kept(peer: HostPeer) -> None:
     check(flushed.last_request == malformed, said)
 
 
+def _make_four(peer: HostPeer) -> list[tuple[int, AnyMessage, Packet]]:
+    """Make four requests; return the id, the message and the answer of each."""
+    mode = peer.find_smallest_mode().id
+    made: list[tuple[int, AnyMessage, Packet]] = []
+    for message in (
+        GetManifest(3), Configure(STILL, 0, 65000, 0, 0), Stop(STILL),
+        Configure(PREVIEW, 0, mode, 0, 0),
+    ):  # fmt: skip
+        number = peer.send_request(message)
+        answer = peer.wait_for_answer(number)
+        if answer is None:
+            raise Failed(f"{describe(message)} is not answered")
+        made.append((number, message, answer))
+    return made
+
+
+def _repeat(peer: HostPeer, number: int, kind: int, payload: bytes) -> Packet:
+    """Send a packet under the id of a request that was answered; return its answer."""
+    mark = len(peer.log)
+    peer.wire.send(peer.pack_payload(kind, payload, number))
+    again = peer.wait_for_answer(number, 2.0, mark)
+    if again is None:
+        raise Failed(f"type {kind:#04x} under the id {number} of an earlier request has no answer")
+    return again
+
+
+@CASES.add("M-REQ-2", "M-REQ-3")
+def known_by_the_id_alone(peer: HostPeer) -> None:
+    """What repeats an id is no new request, whatever its type and payload are."""
+    peer.open_session()
+    made = _make_four(peer)
+    strange: tuple[tuple[int, bytes], ...] = (
+        (MessageType.GET_MANIFEST, b"\x06\x00\x00"),
+        (MessageType.CONFIGURE, b""),
+        (MessageType.CAPTURE, b"\xff\xff\x01\x00"),
+        (MessageType.STREAM, START_FASTEST.encode()),
+    )
+    for kind, payload in strange:
+        for number, message, first in made:
+            again = _repeat(peer, number, kind, payload)
+            same = (again.kind, again.payload) == (first.kind, first.payload)
+            said = f"type {kind:#04x} under the id of {describe(message)} gets {describe(again)}"
+            check(same, said)
+    for _ in range(20):
+        check_answers(peer)
+    number, message, first = made[0]
+    for kind, payload in strange:
+        again = _repeat(peer, number, kind, payload)
+        error = again.message()
+        repeated = isinstance(error, Error) and error.code == ErrorCode.REPEATED
+        said = f"type {kind:#04x} under the id of a request of before gets {describe(again)}"
+        check(repeated or (again.kind, again.payload) == (first.kind, first.payload), said)
+
+
+@CASES.add("M-REQ-2")
+def what_takes_no_place(peer: HostPeer) -> None:
+    """The four answers outlast REPEATED, unknown types, Query, Heartbeat, and repetitions."""
+    peer.open_session()
+    check_answers(peer)
+    gap = peer.take_id()
+    made = _make_four(peer)
+    newest, message, _ = made[-1]
+    for _ in range(4):
+        error = _repeat(peer, gap, MessageType.STOP, Stop(STILL).encode()).message()
+        repeated = isinstance(error, Error) and error.code == ErrorCode.REPEATED
+        check(repeated, f"a request under an id in a gap gets {describe(error)}")
+        number = gap + 1000
+        peer.wire.send(peer.pack_payload(0x3F, b"", number))
+        check(peer.wait_for_answer(number, 2.0), "an unknown type has no answer")
+        peer.send(Query(peer.nonce, newest), gap)
+        peer.grant_credits(0, 0)
+        _repeat(peer, newest, message.TYPE, message.encode())
+    for number, message, first in made:
+        again = _repeat(peer, number, message.TYPE, message.encode())
+        same = (again.kind, again.payload) == (first.kind, first.payload)
+        said = f"{describe(message)} got {describe(first)}, and repeated {describe(again)}"
+        check(same, said)
+
+
 @CASES.add("M-REQ-2", "M-HELLO-1")
 def answers_over_a_repeated_hello(peer: HostPeer) -> None:
     """A repeated Hello forgets no answer: requests from before it are answered as they were."""
@@ -316,6 +407,28 @@ def ids_in_gaps_are_old(peer: HostPeer) -> None:
     repeated = isinstance(message, Error) and message.code == ErrorCode.REPEATED
     check(repeated, f"a request under an id in a gap gets {describe(answer)}")
     peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+
+
+@CASES.add("M-REQ-3")
+def what_uses_no_id(peer: HostPeer) -> None:
+    """A Query, a Resend and an unknown type with a large number leave the ids below it new."""
+    session = peer.open_session()
+    mode = peer.find_smallest_mode().id
+    far = peer.next_id + 1000
+    packets: list[tuple[int, bytes]] = [
+        (MessageType.QUERY, Query(peer.nonce, 1).encode()),
+        (0x3F, b"\x02\x00"),
+    ]
+    if session.capabilities & Capability.RESEND:
+        packets.append((MessageType.RESEND, Resend(0, 0).encode()))
+    for kind, payload in packets:
+        mark = len(peer.log)
+        peer.wire.send(peer.pack_payload(kind, payload, far))
+        answered = peer.wait_for(lambda p: p.id == far, 2.0, mark)
+        check(answered, f"type {kind:#04x} with the number {far} has no answer")
+        answer = peer.try_call(Configure(STILL, 0, mode, 0, 0))
+        said = f"a request behind type {kind:#04x} with a larger number gets {describe(answer)}"
+        check(isinstance(answer, Configured), said)
 
 
 @CASES.add("M-REQ-3")
@@ -414,7 +527,7 @@ def asked_again_while_pending(peer: HostPeer) -> None:
     """A request that is repeated while it is pending gets Pending under its id, or nothing."""
     open_test_session(peer)
     mark = len(peer.log)
-    test = Test(TestAction.PENDING, 0, 500)
+    test = Test(TestAction.PENDING, 0, TEST_PENDING_MS)
     number = peer.send_request(test)
     check(wait_for_type(peer, MessageType.PENDING, mark), "Pending does not come within 1 s")
     for _ in range(2):
@@ -422,11 +535,15 @@ def asked_again_while_pending(peer: HostPeer) -> None:
         peer.collect(0.1)
     check_answers(peer)
     late = peer.wait_for_answer(number, 2.0, mark)
-    accepted = late is not None and late.kind == MessageType.ACCEPTED
-    check(accepted, f"a Test that is repeated while it is pending gets {describe(late)}")
+    if late is None or late.kind != MessageType.ACCEPTED:
+        raise Failed(f"a Test that is repeated while it is pending gets {describe(late)}")
     leases = [p for p in peer.log[mark:] if p.kind == MessageType.PENDING]
     other = [describe(p) for p in leases if p.id != number]
     check(not other, f"Pending of request {number} comes as {other}")
+    # Of several leases the latest end counts.
+    end = max(_end_of_lease(p) for p in leases)
+    said = f"an answer comes {late.at - end:.2f} s after the end of the last lease"
+    check(late.at <= end + ALIVE_S + _PATIENCE_S, said)
     peer.collect(0.6)
     count = sum(p.kind == MessageType.ACCEPTED and p.id == number for p in peer.log[mark:])
     check(count == 1, f"a Test that was repeated is accepted {count} times")

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 from lenslink_protocol.ids import Capability, FrameState, MessageType, ResendFlag
-from lenslink_protocol.messages import Accepted, Capture, Flush, Flushed, Resend, Resent, Stop
-from lenslink_protocol.params import MAX_RANGES, RESEND_TRIES
+from lenslink_protocol.messages import (
+    Accepted,
+    Capture,
+    Flush,
+    Flushed,
+    Resend,
+    Resent,
+    SetSettings,
+    Stop,
+)
+from lenslink_protocol.params import MAX_RANGES, MAX_STREAMS, RESEND_TRIES
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, read_frame_end
+from .host_peer import PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, Picture, read_frame_end
 from .module_steps import (
-    BOTH_STREAMS,
+    ALL_STREAMS,
     SHORT_WAIT_S,
     Rectangle,
     ask_again,
@@ -20,7 +30,7 @@ from .module_steps import (
     check_answers,
     check_cover,
     count_tile_bytes,
-    cover,
+    count_unanswered,
     gone_rectangles,
     place_of,
     take_resendable_still,
@@ -39,10 +49,7 @@ def sent_again_or_gone(peer: HostPeer) -> None:
     for asked in ([tiles[-1]], tiles[-2:], tiles[: MAX_RANGES // 2]):
         message, came = ask_again(peer, number, 0, asked)
         check(message.state == FrameState.ENDED, f"the frame ended, Resent says {message.state}")
-        again = [place_of(p) for p in came if p.kind == MessageType.TILE]
-        answered = cover(again + gone_rectangles(message), configured)
-        wanted = cover(asked, configured)
-        missing = sum(w and not a for w, a in zip(wanted, answered, strict=True))
+        missing = count_unanswered(configured, asked, message, came)
         check(missing == 0, f"{missing} pixels asked for are neither sent again nor gone")
 
 
@@ -100,7 +107,7 @@ def resend_after_stop(peer: HostPeer) -> None:
     if session is None or not session.capabilities & Capability.RESEND:
         raise NotClaimed("the module does not send again (no RESEND)")
     peer.call(Stop(PREVIEW), Accepted)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     start = next(p for p in peer.log if p.kind == MessageType.FRAME_START)
     tile = next(p for p in peer.log if p.kind == MessageType.TILE)
     message, came = ask_again(peer, start.id, 1, [place_of(tile)], PREVIEW)
@@ -110,7 +117,7 @@ def resend_after_stop(peer: HostPeer) -> None:
 
 @CASES.add("M-RESEND-1")
 def any_rectangle(peer: HostPeer) -> None:
-    """Parts of tiles, rectangles over several tiles, and as many as are allowed are answered."""
+    """Parts of tiles, several tiles, many rectangles, and such beyond the edges are answered."""
     configured, picture, number = take_resendable_still(peer)
     width, height = configured.width, configured.height
     pairs = [(2 * i % width, 2 * i % height, 2, 1) for i in range(MAX_RANGES)]
@@ -122,13 +129,14 @@ def any_rectangle(peer: HostPeer) -> None:
         [(0, max(0, y - 1), width, min(2, height - y + 1))],
         pairs,
         [(x, y, columns, rows), (0, 0, 2, 2)],
+        # The part inside the frame counts, also where the sum of two numbers is 2^16 and more.
+        [(2, 0, 0xFFFE, height)],
+        [(0, 2, width, 0xFFFE)],
+        [(width - 2, y, 0xFFFF, 0xFFFF)],
     ]
     for asked in requests:
         message, came = ask_again(peer, number, 0, asked)
-        again = [place_of(p) for p in came if p.kind == MessageType.TILE]
-        answered = cover(again + gone_rectangles(message), configured)
-        wanted = cover(asked, configured)
-        missing = sum(w and not a for w, a in zip(wanted, answered, strict=True))
+        missing = count_unanswered(configured, asked, message, came)
         if message.count >= MAX_RANGES:
             # More may be gone than Resent can name.
             missing = 0
@@ -151,9 +159,7 @@ def frames_of_the_preview(peer: HostPeer) -> None:
     message, came = ask_again(peer, number, ResendFlag.START, asked, PREVIEW)
     check(message.state == FrameState.ENDED, f"a frame that ended has state {message.state}")
     check(message.flags & ResendFlag.START, "FrameStart of a preview frame is not sent again")
-    again = [place_of(p) for p in came if p.kind == MessageType.TILE]
-    answered = cover(again + gone_rectangles(message), configured)
-    missing = sum(w and not a for w, a in zip(cover(asked, configured), answered, strict=True))
+    missing = count_unanswered(configured, asked, message, came)
     check(missing == 0, f"{missing} pixels of a preview frame are neither sent again nor gone")
 
 
@@ -165,18 +171,43 @@ def an_aborted_frame(peer: HostPeer) -> None:
         raise NotClaimed("the module does not send again (no RESEND)")
     peer.call(Stop(PREVIEW), Accepted)
     number = next(p.id for p in peer.log if p.kind == MessageType.FRAME_START)
-    peer.grant_credits(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
     width, height = configured.width, configured.height
     for asked in ([(0, height - 2, width, 2)], [(0, 0, width, 2)], [(0, height // 2, width, 2)]):
         message, came = ask_again(peer, number, 0, asked, PREVIEW)
         if message.state == FrameState.UNKNOWN:
             return
         check(message.state == FrameState.ENDED, f"an aborted frame has state {message.state}")
-        again = [place_of(p) for p in came if p.kind == MessageType.TILE]
-        answered = cover(again + gone_rectangles(message), configured)
-        wanted = cover(asked, configured)
-        missing = sum(w and not a for w, a in zip(wanted, answered, strict=True))
+        missing = count_unanswered(configured, asked, message, came)
         check(missing == 0, f"{missing} pixels of an aborted frame are neither sent nor gone")
+
+
+@CASES.add("M-RESEND-1")
+def gone_tiles_are_named_once(peer: HostPeer) -> None:
+    """Of an aborted frame every tile that was asked for is named as gone, each once."""
+    for stream in ALL_STREAMS:
+        session = peer.start_session()
+        configured = block_frame(session, stream)
+        if session.session is None or not session.session.capabilities & Capability.RESEND:
+            raise NotClaimed("the module does not send again (no RESEND)")
+        session.call(Stop(stream), Accepted)
+        number = next(p.id for p in session.log if p.kind == MessageType.FRAME_START)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
+        width, height = configured.width, configured.height
+        whole = (0, 0, width, height)
+        in_one_tile = [(0, height - 2, 2, 2), (4, height - 2, 2, 2), (0, height - 1, 2, 1)]
+        rows = [(0, y, width, 2) for y in range(0, min(height, 2 * MAX_RANGES), 2)]
+        for asked in ([whole], [whole, whole], in_one_tile, rows, [whole, *in_one_tile]):
+            message, came = ask_again(session, number, 0, asked, stream)
+            if message.state == FrameState.UNKNOWN:
+                break
+            gone = gone_rectangles(message)
+            said = f"Resent names rectangles twice: {gone}"
+            check(len(gone) == len(set(gone)), said)
+            missing = count_unanswered(configured, asked, message, came)
+            said = f"{missing} pixels are neither sent nor gone, and {len(gone)} rectangles named"
+            check(missing == 0 or len(gone) == MAX_RANGES, said)
+        session.close()
 
 
 @CASES.add("M-RESEND-1", "M-RESEND-3")
@@ -298,6 +329,38 @@ def every_tile_alike(peer: HostPeer) -> None:
 
 
 @CASES.add("M-RESEND-2")
+def again_while_under_way(peer: HostPeer) -> None:
+    """A tile that is sent again while its frame is under way has its flag and its pixels.
+
+    The tiles that come for the first time do not have the flag.
+    """
+    held = 0
+    for stream in ALL_STREAMS:
+        session = peer.start_session()
+        block_frame(session, stream, is_capture=True)
+        if session.session is None or not session.session.capabilities & Capability.RESEND:
+            raise NotClaimed("the module does not send again (no RESEND)")
+        tile = next(p for p in session.log if p.kind == MessageType.TILE)
+        session.send(Resend(0, 1, struct.pack("<4H", *place_of(tile))), tile.id, stream)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
+        session.wait_for_frame(stream)
+        first: dict[Rectangle, bytes] = {}
+        for packet in session.log:
+            if packet.kind != MessageType.TILE or packet.id != tile.id:
+                continue
+            place = place_of(packet)
+            is_again = place in first
+            held += is_again
+            said = f"{describe(packet)} has the flags {packet.header.flags}"
+            check(packet.header.flags & 1 == is_again, said)
+            same = first.setdefault(place, packet.payload) == packet.payload
+            check(same, f"{describe(packet)} has other pixels than before")
+        session.close()
+    if not held:
+        raise NotClaimed("the module does not hold the tiles of a frame that is under way")
+
+
+@CASES.add("M-RESEND-2")
 def sent_again_twice(peer: HostPeer) -> None:
     """A tile that is asked for three times comes alike each time, with new sequences."""
     _, picture, number = take_resendable_still(peer)
@@ -338,7 +401,7 @@ def all_of_it_on_the_preview(peer: HostPeer) -> None:
     for tile in tiles:
         check(tile.header.flags & 1, f"{describe(tile)} is sent again without the flag RESENT")
         check(first.get(place_of(tile)) == tile.payload, f"{describe(tile)} has other pixels")
-    reply = peer.grant_credits(PLENTY, PLENTY)
+    reply = peer.grant_credits(PLENTY, PLENTY, PLENTY)
     total = count_tile_bytes(peer.log, PREVIEW)
     check(
         reply.sent == (total, 0, 0), f"sent is {reply.sent}, and {total} bytes of the preview came"
@@ -356,15 +419,15 @@ def pixels_of_an_older_frame(peer: HostPeer) -> None:
     if not peer.open_session().capabilities & Capability.RESEND:
         raise NotClaimed("the module does not send again (no RESEND)")
     held = 0
-    for stream in BOTH_STREAMS:
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         session.open_session()
         mode = session.find_smallest_mode()
         configured = session.configure(stream, 4 * mode.width)
         # The second frame waits behind its first tile, so that a small module holds the first one.
-        limits = [0, 0]
+        limits = [0] * MAX_STREAMS
         limits[stream] = configured.frame_bytes + configured.tile_bytes
-        session.grant_credits(limits[0], limits[1])
+        session.grant_credits(*limits)
         session.start_capture(2, stream=stream)
         older = session.wait_for_frame(stream)
         assert older.end is not None
@@ -374,7 +437,7 @@ def pixels_of_an_older_frame(peer: HostPeer) -> None:
         mark = len(session.log)
         places = b"".join(struct.pack("<4H", *place_of(tile)) for tile in older.tiles[-4:])
         session.send(Resend(0, len(older.tiles[-4:]), places), number, stream)
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         found = wait_for_type(session, MessageType.RESENT, mark, 2.0)
         check(found, "a Resend for the frame before is not answered")
         first = {place_of(tile): tile.payload for tile in older.tiles}
@@ -401,6 +464,42 @@ def ends_sent_again(peer: HostPeer) -> None:
     check(starts[0].payload == picture.start.payload, "FrameStart differs from the first one")
     end = peer.wait_for(lambda p: p.kind == MessageType.FRAME_END and p.id == number, 2.0, mark)
     check(end is not None, "FrameEnd is not sent again")
+
+
+@CASES.add("M-RESEND-3", "M-CAM-2")
+def ends_behind_other_requests(peer: HostPeer) -> None:
+    """FrameStart and FrameEnd come again as they were, whatever was asked for since."""
+    known = 0
+    for stream in ALL_STREAMS:
+        session = peer.start_session()
+        if not session.open_session().capabilities & Capability.RESEND:
+            raise NotClaimed("the module does not send again (no RESEND)")
+        session.configure(stream, 4 * session.find_smallest_mode().width)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
+        session.start_capture(stream=stream)
+        picture = session.wait_for_frame(stream)
+        if picture.start is None or picture.end is None:
+            raise Failed("a frame without its ends")
+        session.call(SetSettings(stream), Accepted)
+        session.configure(stream)
+        session.call(Stop(stream), Accepted)
+        mark, number = len(session.log), picture.end.id
+        both = ResendFlag.START | ResendFlag.END
+        message, came = ask_again(session, number, both, [], stream)
+        if message.state != FrameState.ENDED:
+            continue
+        known += 1
+        starts = [p.payload for p in came if p.kind == MessageType.FRAME_START]
+        check(starts == [picture.start.payload], "FrameStart sent again differs from the first one")
+        end = wait_for_type(session, MessageType.FRAME_END, mark)
+        if end is None:
+            raise Failed("FrameEnd is not sent again")
+        before, after = (read_frame_end(Picture(end=each)) for each in (picture.end, end))
+        said = f"FrameEnd was {describe(before)}, and is sent again as {describe(after)}"
+        check(replace(after, last_sequence=before.last_sequence) == before, said)
+        session.close()
+    if not known:
+        raise NotClaimed("the module knows no frame behind other requests")
 
 
 @CASES.add("M-RESEND-3")
@@ -438,7 +537,7 @@ def only_what_was_asked_for(peer: HostPeer) -> None:
 @CASES.add("M-RESEND-3")
 def no_end_before_the_end(peer: HostPeer) -> None:
     """END asks in vain for the FrameEnd of a frame that is under way; it comes when it is due."""
-    for stream in BOTH_STREAMS:
+    for stream in ALL_STREAMS:
         session = peer.start_session()
         configured = block_frame(session, stream, is_capture=True)
         assert session.session is not None
@@ -454,7 +553,7 @@ def no_end_before_the_end(peer: HostPeer) -> None:
         session.collect(SHORT_WAIT_S)
         ends = sum(p.kind == MessageType.FRAME_END for p in session.log)
         check(not ends, f"FrameEnd of stream {stream} comes before its tiles, as END asked for it")
-        session.grant_credits(PLENTY, PLENTY)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
         check_cover(configured, session.wait_for_frame(stream))
         session.close()
 

@@ -30,10 +30,22 @@ from .host_peer import (
     read_frame_end,
     read_frame_start,
 )
-from .module_steps import every, find_control, other_value
+from .module_steps import (
+    ALL_STREAMS,
+    NEAR_MDPT,
+    SESSION_ENDS,
+    every,
+    find_control,
+    other_value,
+    replace_session,
+    take_frame,
+)
 from .packets import Packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+_REPORTED = {each.id: each.reported_by for each in CONTROLS if each.is_adjusted}
+"""The field of FrameStart for each control."""
 
 _UNKNOWN = 0x7FF0
 """A control that no version has."""
@@ -46,8 +58,6 @@ _FIELDS = {
 """The field of FrameStart for each control. Of a crop the values depend on the configuration."""
 
 _MORE_ROUNDS = 20
-_NEAR_MDPT = 20
-"""The tolerance of a lens' position."""
 
 
 def _open(peer: HostPeer, *streams: int) -> None:
@@ -239,6 +249,114 @@ def single_frames_do_not_last(peer: HostPeer) -> None:
     check(start.gain_milli == lasting, f"gain {start.gain_milli} after a bracket")
 
 
+_CROP = 16
+
+
+def _make_lists(peer: HostPeer) -> dict[int, list[Setting]]:
+    """Return a list of settings for each stream, with a value of its own for each control."""
+    manifest = peer.read_manifest()
+    lists: dict[int, list[Setting]] = {stream: [] for stream in ALL_STREAMS}
+    for control in _REPORTED:
+        entry = manifest.find_control(control)
+        if entry is None or entry.minimum == entry.maximum:
+            continue
+        for stream, settings in lists.items():
+            value = other_value(peer, control, (stream + 1) / 4)
+            if control == ControlId.FOCUS:
+                # The way of the lens takes its time.
+                value = other_value(peer, control, (stream + 1) / 20)
+            elif control in (ControlId.ROI_X, ControlId.ROI_Y):
+                value = 2 * (stream + 1)
+            settings.append(every(control, value))
+    return lists
+
+
+def _configure_crops(peer: HostPeer) -> None:
+    """Configure a small crop of all streams, and grant credits for all."""
+    mode = peer.find_smallest_mode().id
+    for stream in ALL_STREAMS:
+        peer.call(Configure(stream, 0, mode, 0, 0, 0, 0, _CROP, _CROP), Configured)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+
+
+def _read_values(start: FrameStart, settings: Iterable[Setting]) -> dict[int, int]:
+    """Return what FrameStart states of the controls that a list names."""
+    controls = [ControlId(each.control) for each in settings]
+    return {each: getattr(start, _REPORTED[each]) for each in controls}
+
+
+def _check_values(found: dict[int, int], wanted: dict[int, int], frame: str) -> None:
+    for control, value in wanted.items():
+        near = NEAR_MDPT if control == ControlId.FOCUS else 0
+        is_same = abs(found[control] - value) <= near
+        check(is_same, f"{frame} has {ControlId(control).name} {found[control]}, not {value}")
+
+
+@CASES.add("M-SET-3")
+def each_stream_has_its_own_controls(peer: HostPeer) -> None:
+    """No control of one stream reaches another, set by Capture or by SetSettings, in any order."""
+    session = peer
+    session.open_session()
+    for order, is_change in ((ALL_STREAMS, False), (ALL_STREAMS[::-1], True)):
+        _configure_crops(session)
+        lists = _make_lists(session)
+        values: dict[int, dict[int, int]] = {}
+        initial = _read_values(take_frame(session, order[0]), lists[order[0]])
+        # Without FOCUS the lens stays where another stream has left it.
+        initial.pop(ControlId.FOCUS, None)
+        for stream in order:
+            found = _read_values(take_frame(session, stream), lists[stream])
+            _check_values(found, initial, f"stream {stream}, of which nothing was set,")
+            settings = lists[stream]
+            if is_change:
+                session.call(SetSettings(stream, encode_settings(settings)), Accepted)
+                settings = []
+            start = take_frame(session, stream, settings)
+            values[stream] = _read_values(start, lists[stream])
+        for stream in order:
+            found = _read_values(take_frame(session, stream), lists[stream])
+            _check_values(found, values[stream], f"stream {stream} behind frames of the others")
+        session = replace_session(session, SESSION_ENDS[0])
+    session.close()
+
+
+@CASES.add("M-SET-3")
+def settings_end_with_their_session(peer: HostPeer) -> None:
+    """However a session ends, its settings do not reach the next one, on any stream."""
+    session = peer
+    session.open_session()
+    _configure_crops(session)
+    lists = _make_lists(session)
+    initial = _read_values(take_frame(session, STILL), lists[STILL])
+    initial.pop(ControlId.FOCUS, None)
+    for how in SESSION_ENDS:
+        for stream in ALL_STREAMS:
+            take_frame(session, stream, lists[stream])
+        session = replace_session(session, how)
+        _configure_crops(session)
+        for stream in ALL_STREAMS:
+            found = _read_values(take_frame(session, stream), lists[stream])
+            _check_values(found, initial, f"after {how}, stream {stream}")
+    session.close()
+
+
+@CASES.add("M-SET-3")
+def focus_of_a_single_frame(peer: HostPeer) -> None:
+    """Behind a frame with a FOCUS of its own the lens stays, or goes where FOCUS lasts."""
+    peer.open_session()
+    _configure_crops(peer)
+    single, lasting = (other_value(peer, ControlId.FOCUS, share) for share in (0.1, 0.2))
+    first = Setting(ControlId.FOCUS, 0, single)
+    for settings, wanted in (
+        ([first], [single, single]),
+        ([first, every(ControlId.FOCUS, lasting)], [single, lasting]),
+        ([], [lasting, lasting]),
+    ):
+        found = [start.focus_mdpt for start in _take_starts(peer, 2, settings, STILL)]
+        is_near = all(abs(a - b) <= NEAR_MDPT for a, b in zip(found, wanted, strict=True))
+        check(is_near, f"two frames are focused on {found}, not {wanted}")
+
+
 def _take_starts(
     peer: HostPeer, count: int, settings: list[Setting], stream: int
 ) -> list[FrameStart]:
@@ -301,7 +419,7 @@ def nearest_values(peer: HostPeer) -> None:
         entry = manifest.find_control(control)
         if entry is None:
             continue
-        tolerance = _NEAR_MDPT if control == ControlId.FOCUS else 0
+        tolerance = NEAR_MDPT if control == ControlId.FOCUS else 0
         # The longest exposure takes too long.
         ends = [(entry.minimum - 1, entry.minimum)]
         if control != ControlId.EXPOSURE:
@@ -316,6 +434,20 @@ def nearest_values(peer: HostPeer) -> None:
         ((_, start),) = _take(peer, 1, [every(control, entry.minimum)])
         said = f"{control.name} {entry.minimum} is within its range, and ADJUSTED"
         check(not start.flags & FrameFlag.ADJUSTED, said)
+
+
+@CASES.add("M-SET-4")
+def aperture_of_a_moving_iris(peer: HostPeer) -> None:
+    """A frame that does not wait for the iris states the f-number to which the iris moves."""
+    _open(peer, STILL)
+    entry = find_control(peer, ControlId.APERTURE)
+    hasty = every(ControlId.SETTLED, 0)
+    for value in (entry.maximum, entry.minimum):
+        settings = [every(ControlId.APERTURE, value)]
+        starts = [take_frame(peer, STILL, each) for each in ([*settings, hasty], settings)]
+        got, wanted = ((each.aperture_milli, each.flags & FrameFlag.ADJUSTED) for each in starts)
+        said = f"aperture and ADJUSTED of {value} are {got} while the iris moves, {wanted} later"
+        check(got == wanted, said)
 
 
 @CASES.add("M-SET-4")
@@ -385,7 +517,7 @@ def a_capture_waits_for_the_lens(peer: HostPeer) -> None:
     settings = [Setting(ControlId.FOCUS, at, value) for at, value in enumerate(places)]
     for (_, start), place in zip(_take(peer, 3, settings), places, strict=True):
         said = f"focus {place} was asked for, and the lens was at {start.focus_mdpt}"
-        check(abs(start.focus_mdpt - place) <= _NEAR_MDPT, said)
+        check(abs(start.focus_mdpt - place) <= NEAR_MDPT, said)
         check(not start.flags & FrameFlag.MOVING, f"a frame that waits for {place} is MOVING")
 
 
@@ -403,7 +535,7 @@ def a_preview_does_not_wait(peer: HostPeer) -> None:
         if packet.kind != MessageType.FRAME_START:
             return False
         start = read_frame_start(Picture(start=packet))
-        return start.focus_mdpt >= entry.maximum - _NEAR_MDPT
+        return start.focus_mdpt >= entry.maximum - NEAR_MDPT
 
     # Of a slow module, too few frames may have come until now.
     peer.wait_for(has_arrived, PATIENCE_S, mark)
@@ -416,11 +548,11 @@ def a_preview_does_not_wait(peer: HostPeer) -> None:
     between = [
         start
         for start in starts
-        if entry.minimum + _NEAR_MDPT < start.focus_mdpt < entry.maximum - _NEAR_MDPT
+        if entry.minimum + NEAR_MDPT < start.focus_mdpt < entry.maximum - NEAR_MDPT
     ]
     still = [bool(start.flags & FrameFlag.MOVING) for start in between]
     check(all(still), f"frames at {places} are not all MOVING")
-    check(places[-1] >= entry.maximum - _NEAR_MDPT, f"the lens ends at {places[-1]}")
+    check(places[-1] >= entry.maximum - NEAR_MDPT, f"the lens ends at {places[-1]}")
     check(not starts[-1].flags & FrameFlag.MOVING, "MOVING long after the lens has arrived")
     check(between, "no frame was exposed while the lens moved")
 
@@ -440,6 +572,27 @@ def frames_take_their_time(peer: HostPeer) -> None:
         check(apart >= after.exposure_us, said)
         said = f"interval_us {after.interval_us} of frames that are {apart} us apart"
         check(after.interval_us == apart, said)
+
+
+@CASES.add("M-SET-7")
+def each_request_has_a_first_frame(peer: HostPeer) -> None:
+    """``interval_us`` is 0 for the first frame of every request, not for a stream's first alone."""
+    peer.open_session()
+    _configure_crops(peer)
+    for stream in ALL_STREAMS:
+        capture = Capture(stream, 2)
+        for message in (capture, StartStream(stream, 20000), capture):
+            mark = len(peer.log)
+            peer.call(message, Accepted)
+            intervals = []
+            for _ in range(2):
+                picture = peer.wait_for_frame(stream, mark)
+                assert picture.end is not None
+                mark = peer.log.index(picture.end) + 1
+                intervals.append(read_frame_start(picture).interval_us)
+            said = f"{type(message).__name__} of stream {stream} has intervals {intervals}"
+            check(intervals[0] == 0 < intervals[1], said)
+            peer.call(Stop(stream), Accepted)
 
 
 @CASES.add("M-SET-7")

@@ -45,6 +45,7 @@ CASES: Cases[Callable[[HostPeer], None]] = Cases()
 _STALL_MS = 400
 _SHORT_BUSY_MS = 500
 _LONG_DETACH_MS = 400
+_BRIEF_MS = 20
 
 
 @CASES.add("M-TEST-1")
@@ -113,7 +114,7 @@ def stalls(peer: HostPeer) -> None:
     _check_gaps(peer, 0)
 
 
-@CASES.add("M-TEST-2")
+@CASES.add("M-TEST-2", "M-FRAME-1")
 def damages(peer: HostPeer) -> None:
     """REJECT: one packet is damaged as asked, has its own sequence, and the session goes on."""
     open_test_session(peer)
@@ -229,6 +230,28 @@ def one_close_is_damaged(peer: HostPeer) -> None:
     check(closed is None, "the session is closed")
     answer = peer.try_call(GetManifest(0))
     check(isinstance(answer, (ManifestPiece, Error)), "the session is over after REJECT")
+
+
+@CASES.add("M-TEST-2")
+def each_action_again(peer: HostPeer) -> None:
+    """Each action is accepted again once it has ended, in its session and in the next one."""
+    session = peer
+    for _ in range(2):
+        open_test_session(session)
+        for action in (
+            TestAction.STALL, TestAction.STALL, TestAction.BUSY, TestAction.BUSY,
+            TestAction.PENDING, TestAction.PENDING, TestAction.REJECT, TestAction.REJECT,
+            TestAction.STALL,
+        ):  # fmt: skip
+            answer = session.try_call(Test(action, Damage.PAYLOAD, _BRIEF_MS))
+            said = f"{action.name}, whose turn it is, is answered with {describe(answer)}"
+            check(isinstance(answer, Accepted), said)
+            # Its answer comes behind what the action does.
+            check_answers(session)
+        mark = len(session.log)
+        session.call(Test(TestAction.DETACH, 0, _BRIEF_MS), Accepted)
+        check(wait_for_type(session, MessageType.CLOSE, mark), "DETACH does not close the session")
+        session = session.start_session()
 
 
 @CASES.add("M-TEST-2")

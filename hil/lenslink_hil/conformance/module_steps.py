@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from lenslink_protocol.controls import Setting
@@ -26,25 +26,38 @@ from lenslink_protocol.messages import (
     Event,
     Flush,
     Flushed,
+    FrameStart,
     GetManifest,
     Heartbeat,
     HeartbeatReply,
+    HelloReply,
     ManifestPiece,
     Resend,
     Resent,
     StartStream,
 )
 from lenslink_protocol.packings import find_layout
-from lenslink_protocol.params import EVERY_FRAME, SILENCE_MS, STALL_MS
+from lenslink_protocol.params import EVERY_FRAME, MAX_STREAMS, SILENCE_MS, STALL_MS, VERSION_MAJOR
 
 from .cases import Failed, NotClaimed, check
-from .host_peer import ALL, PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, Picture, read_frame_end
+from .host_peer import (
+    ALL,
+    PLENTY,
+    PREVIEW,
+    QUIET_S,
+    ROI,
+    STILL,
+    HostPeer,
+    Picture,
+    read_frame_end,
+    read_frame_start,
+)
 from .packets import Packet, describe
 
 START_FASTEST = StartStream(PREVIEW, 0)
 START_50_FPS = StartStream(PREVIEW, 20000)
 CAPTURE_A_STILL = Capture(STILL, 1)
-BOTH_STREAMS = (PREVIEW, STILL)
+ALL_STREAMS = (PREVIEW, STILL, ROI)
 ALL_WITH_EVENTS = ALL | Capability.EVENTS
 NO_PACKET = 0xFFFFFFFF
 """``last_sequence`` of a lane that has carried nothing."""
@@ -52,12 +65,17 @@ MASK_32 = 0xFFFFFFFF
 REFUSALS_OF_UNKNOWN = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
 """How a module refuses a request without its capability: it knows the request, or it does not."""
 
+SESSION_ENDS = ("Close", "another Hello", "a refused Hello")
+"""The ways in which a host can end a session without the end of its connection."""
+
 ALIVE_S = SILENCE_MS / 2000
 STALL_S = STALL_MS / 1000
 SHORT_WAIT_S = 0.12
 TEST_PENDING_MS = 700
 """The lease in cases of the test action PENDING."""
 LONG_EXPOSURE_US = 30_000
+NEAR_MDPT = 20
+"""The tolerance of a lens' position."""
 MIN_TIME_SHARE = 0.97
 """A module's time may be this much of the kit's. Time is counted from before the Test was sent."""
 CLOCK_TOLERANCE_US = 150_000
@@ -98,6 +116,37 @@ def check_sequences(packets: list[Packet]) -> None:
         check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
 
 
+def open_next_connection(peer: HostPeer) -> HostPeer:
+    """End the connection, make another one, and return a session on it.
+
+    A module may notice the end of the connection later than the next Hello, and refuse that one as
+    a second host's. So the Hello is tried again, on further connections, until SILENCE_MS / 2 has
+    passed.
+
+    Raises:
+        NotClaimed: The bench has no other connection, or starts the module anew with it.
+        Failed: The module does not answer with HelloReply.
+    """
+    before = peer.session
+    end = peer.wire.now() + ALIVE_S
+    while True:
+        is_last = peer.wire.now() >= end
+        if not peer.wire.reopen():
+            raise NotClaimed("this bench cannot make a new connection")
+        fresh = peer.start_session()
+        answer = fresh.try_hello()
+        is_busy = isinstance(answer, Error) and answer.code == ErrorCode.STATE
+        if not is_busy or is_last:
+            break
+    if not isinstance(answer, HelloReply):
+        raise Failed(f"Hello on a new connection is answered with {describe(answer)}")
+    fresh.session = answer
+    assert before is not None
+    if answer.boot_count != before.boot_count or answer.uptime_us < before.uptime_us:
+        raise NotClaimed("on this bench a new connection starts the module anew")
+    return fresh
+
+
 def block_frame(peer: HostPeer, stream: int = PREVIEW, is_capture: bool = False) -> Configured:
     """Begin a frame that waits for credits after its first tile; return its plan.
 
@@ -106,9 +155,9 @@ def block_frame(peer: HostPeer, stream: int = PREVIEW, is_capture: bool = False)
     peer.open_session()
     mode = peer.find_smallest_mode()
     configured = peer.configure(stream, 4 * mode.width)
-    limits = [0, 0]
+    limits = [0] * MAX_STREAMS
     limits[stream] = configured.tile_bytes
-    peer.grant_credits(limits[0], limits[1])
+    peer.grant_credits(*limits)
     peer.call(Capture(stream, 2) if is_capture else StartStream(stream, 20000), Accepted)
     found = peer.wait_for(lambda p: p.kind == MessageType.TILE, 5.0)
     check(found is not None, "no tile within 5 s of the credit for it")
@@ -169,13 +218,26 @@ def gone_rectangles(message: Resent) -> list[Rectangle]:
 
 
 def cover(places: list[Rectangle], configured: Configured) -> bytearray:
-    """Return a byte for each pixel of the frame: 1 if a rectangle covers the pixel."""
+    """Return a byte for each pixel of the frame: 1 if a rectangle covers the pixel.
+
+    A rectangle may reach beyond the frame.
+    """
     covered = bytearray(configured.width * configured.height)
     for x, y, width, height in places:
-        for row in range(y, y + height):
+        columns = max(0, min(width, configured.width - x))
+        for row in range(y, min(y + height, configured.height)):
             at = row * configured.width + x
-            covered[at : at + width] = b"\1" * width
+            covered[at : at + columns] = b"\1" * columns
     return covered
+
+
+def count_unanswered(
+    configured: Configured, asked: list[Rectangle], message: Resent, came: list[Packet]
+) -> int:
+    """Return how many pixels that a Resend asked for are neither sent again nor gone."""
+    again = [place_of(p) for p in came if p.kind == MessageType.TILE]
+    answered = int.from_bytes(cover(again + gone_rectangles(message), configured))
+    return (int.from_bytes(cover(asked, configured)) & ~answered).bit_count()
 
 
 def open_lanes(peer: HostPeer) -> Configured:
@@ -226,6 +288,19 @@ def expect_refusal(peer: HostPeer, message: AnyMessage) -> None:
 def wait_for_type(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
     """Return the first packet of a type after position *since*, or None if it does not arrive."""
     return peer.wait_for(lambda p: p.kind == kind, seconds, since)
+
+
+def replace_session(peer: HostPeer, how: str) -> HostPeer:
+    """End a session in one of the ways of :data:`SESSION_ENDS`, and open the next one."""
+    if how == "Close":
+        peer.close()
+    elif how == "a refused Hello":
+        newer = (VERSION_MAJOR + 1) << 4
+        answer = peer.start_session().try_hello(ALL, (newer, newer), version=newer)
+        check(isinstance(answer, Error), f"Hello of the next major version gets {describe(answer)}")
+    fresh = peer.start_session()
+    fresh.open_session()
+    return fresh
 
 
 def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) -> None:
@@ -280,6 +355,20 @@ def other_value(peer: HostPeer, control: ControlId, share: float = 0.5) -> int:
 def every(control: int, value: int) -> Setting:
     """Return a setting for every frame."""
     return Setting(control, EVERY_FRAME, value)
+
+
+def configure_all(peer: HostPeer) -> None:
+    """Configure all streams in the smallest mode, and grant credits for all."""
+    for stream in ALL_STREAMS:
+        peer.configure(stream)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+
+
+def take_frame(peer: HostPeer, stream: int, settings: Iterable[Setting] = ()) -> FrameStart:
+    """Capture a frame of a configured stream, and return its FrameStart."""
+    mark = len(peer.log)
+    peer.start_capture(1, settings, stream)
+    return read_frame_start(peer.wait_for_frame(stream, mark))
 
 
 def exchange_heartbeat(peer: HostPeer, time_us: int) -> HeartbeatReply:

@@ -26,6 +26,7 @@ import enum
 import itertools
 import struct
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -120,7 +121,7 @@ from lenslink_protocol.params import (
 from .virtual_module import KEY
 
 WIDTH, HEIGHT = 62, 48
-MODE = 1
+MODE, OTHER_MODE = 1, 2
 TOY_SCHEME = 0x8000
 SERIAL, FIRMWARE = "PLAIN-1", "written from SPEC.md"
 _STEP_S = 0.001
@@ -141,7 +142,9 @@ RANGES: dict[int, tuple[int, int, int]] = {
 """Minimum, maximum and initial value of each control."""
 _CROP_SIDES = (ControlId.ROI_X, ControlId.ROI_Y)
 IDLE_MW, ACTIVE_MW, MOTOR_MW = 150, 1000, 200
-"""Power without a frame, with one, and of the motor besides."""
+"""Power without a frame, with one of :data:`MODE`, and of the motor besides."""
+MODES = {MODE: ACTIVE_MW, OTHER_MODE: 1500}
+"""Power of a frame of each mode. The modes differ in nothing else."""
 NO_BUDGET = 1 << 32
 EVENT_S = 1.0
 """Time between two Events POWER."""
@@ -251,8 +254,8 @@ class Item:
     flags: int = 0
     rectangle: Rectangle = (0, 0, 0, 0)
     is_barrier: bool = False
-    waits_for: int | None = None
-    """The stream whose data a barrier waits for; None for all."""
+    waits_for: Collection[int] | None = None
+    """The streams whose data a barrier waits for; None for all that is before it."""
 
 
 @dataclass
@@ -712,7 +715,7 @@ class PlainModule:
             raise Refused(ErrorCode.STATE)
 
     def is_mode(self, mode: int) -> bool:
-        return mode == MODE
+        return mode in MODES
 
     def complete_crop(self, message: Configure) -> Configure:
         """Return the message with the crop of the whole mode, if it names none."""
@@ -772,7 +775,7 @@ class PlainModule:
         stream = self.stream_at(message.stream)
         self.check_startable(stream)
         self.check_controls(settings)
-        self.check_budget()
+        self.check_budget(stream)
         stream.values[ControlId.SETTLED] = 1 if count > 0 else 0
         stream.single = {}
         self.take_settings(stream, settings)
@@ -872,26 +875,36 @@ class PlainModule:
         if message.budget_mw < self.idle_need_mw():
             raise Refused(ErrorCode.POWER)
         self.budget_mw = message.budget_mw
+        ended = self.running_streams()
         self.stop_what_needs_more()
-        self.answer_in_order(number, Accepted(0, self.next_frame))
+        ended -= self.running_streams()
+        self.answer_in_order(number, Accepted(0, self.next_frame), ended)
+
+    def running_streams(self) -> set[int]:
+        return {at for at, each in enumerate(self.streams) if each.state is State.STREAMING}
 
     def stop_what_needs_more(self) -> None:
         for index, stream in enumerate(self.streams):
-            if stream.state is State.STREAMING and self.budget_mw < ACTIVE_MW + MOTOR_MW:
+            if stream.state is State.STREAMING and self.budget_mw < self.need_mw(stream):
                 self.stop(index)
 
     def idle_need_mw(self) -> int:
         """Return what the module may draw without a frame."""
         return IDLE_MW + MOTOR_MW
 
-    def check_budget(self) -> None:
+    def need_mw(self, stream: Stream) -> int:
+        """Return what the module may draw with a frame of a stream."""
+        assert stream.plan is not None
+        return MODES[stream.plan.mode] + MOTOR_MW
+
+    def check_budget(self, stream: Stream) -> None:
         """Refuse frames for which the budget is too low."""
-        if self.budget_mw < ACTIVE_MW + MOTOR_MW:
+        if self.budget_mw < self.need_mw(stream):
             raise Refused(ErrorCode.POWER)
 
     def on_stop(self, number: int, message: Stop) -> None:
         self.stop(message.stream)
-        self.answer_in_order(number, Accepted(message.stream, self.next_frame), message.stream)
+        self.answer_in_order(number, Accepted(message.stream, self.next_frame), {message.stream})
 
     def on_flush(self, number: int) -> None:
         for index in self.flushed_streams():
@@ -901,9 +914,11 @@ class PlainModule:
     def flushed_streams(self) -> list[int]:
         return list(range(MAX_STREAMS))
 
-    def answer_in_order(self, number: int, message: AnyMessage, stream: int | None = None) -> None:
-        """Answer a request behind the data of a stream that waits, or behind all data."""
-        item = Item(message.TYPE, message.encode(), number, is_barrier=True, waits_for=stream)
+    def answer_in_order(
+        self, number: int, message: AnyMessage, streams: Collection[int] | None = None
+    ) -> None:
+        """Answer a request behind the data of some streams that waits, or behind all data."""
+        item = Item(message.TYPE, message.encode(), number, is_barrier=True, waits_for=streams)
         self.data.append(item)
 
     def stop(self, index: int) -> None:
@@ -1196,9 +1211,10 @@ class PlainModule:
         for item in list(self.data):
             if item.is_barrier:
                 before = self.data[: self.data.index(item)]
-                if item.waits_for is None and before:
-                    return
-                if any(each.stream == item.waits_for and not each.is_barrier for each in before):
+                if item.waits_for is None:
+                    if before:
+                        return
+                elif any(not each.is_barrier and each.stream in item.waits_for for each in before):
                     continue
             elif item.stream in blocked:
                 continue
@@ -1309,14 +1325,16 @@ class PlainModule:
         )
         white = (1 << self.depth) - 1
         sensor = SensorEntry(WIDTH, HEIGHT, self.depth, 0, 1, white, (64_000,) * 4)
-        mode = ModeEntry(
-            MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0"), ACTIVE_MW
-        )
+        name = b"small".ljust(16, b"\0")
+        modes = [
+            ModeEntry(each, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), name, active_mw)
+            for each, active_mw in MODES.items()
+        ]
         entries = [(key, text.encode()) for key, text in texts]
         entries += [
             (ManifestKey.SENSOR, sensor.encode()),
             (ManifestKey.COLOR, ColorEntry.FIXED.pack(21, 0, *[1] * 24)),
-            (ManifestKey.MODE, mode.encode()),
+            *((ManifestKey.MODE, each.encode()) for each in modes),
         ]
         entries += [
             (ManifestKey.FORMAT, FormatEntry(each.code).encode()) for each in self.formats()

@@ -32,7 +32,10 @@ KEY = bytes(range(32))
 
 
 def _configuration() -> dict[str, Any]:
-    """Return the configuration of a module with one small mode, and memory for several frames."""
+    """Return the configuration of a module with memory for several frames.
+
+    Its two modes differ in the power of their frames only.
+    """
     mode = {
         "id": 1,
         "name": "small",
@@ -42,6 +45,7 @@ def _configuration() -> dict[str, Any]:
         "use": ["preview", "still"],
         "active_area": [0, 0, HEIGHT, WIDTH],
     }
+    frugal = mode | {"id": 2, "name": "frugal", "binning": 2}
     sensor = {
         "maker": None,
         "model": None,
@@ -55,7 +59,7 @@ def _configuration() -> dict[str, Any]:
         "illuminant": 21,
         "color_matrix": [1, 1] * 9,
         "neutral": [1, 1] * 3,
-        "modes": [mode],
+        "modes": [mode, frugal],
         "formats": [int(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}

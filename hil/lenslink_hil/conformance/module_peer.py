@@ -277,11 +277,11 @@ class Script:
         self.send_reply(packet, self.make_hello_reply(shared))
 
     @property
-    def _does_prove(self) -> bool:
+    def _has_proof(self) -> bool:
         return self.has_auth and self.key is not None
 
     def make_hello_reply(self, capabilities: int) -> HelloReply:
-        if self._does_prove and self.hello is not None:
+        if self._has_proof and self.hello is not None:
             # A host that always authenticates refuses a module without AUTH.
             capabilities |= self.hello.capabilities & Capability.AUTH
         size = len(self.make_manifest())
@@ -297,7 +297,7 @@ class Script:
         )
         area = (0, 0, HEIGHT, WIDTH)
         mode = ModeEntry(MODE, WIDTH, HEIGHT, 1, 3, area, b"small".ljust(16, b"\0"), 1400)
-        schemes = [AuthScheme.HMAC_SHA256] if self._does_prove else []
+        schemes = [AuthScheme.HMAC_SHA256] if self._has_proof else []
         return b"".join(
             [encode_entry(key, text.encode()) for key, text in texts]
             + [
@@ -394,7 +394,7 @@ class Script:
 
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
         """Prove that the module has the host's key, if it was given the key."""
-        if not self._does_prove:
+        if not self._has_proof:
             self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
         else:
             self.send_reply(packet, Proof(message.scheme, self.prove(message.challenge)))

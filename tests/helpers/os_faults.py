@@ -40,14 +40,14 @@ _MODULES = {"os", "socket", "mmap", "fcntl", "tempfile", "shutil", "selectors"}
 _HARMLESS = {
     "os.access", "os.fsencode", "os.getpid", "os.getuid", "os.strerror", "os.environ.get",
     "os.path.realpath", "os.path.samestat", "selectors.DefaultSelector.register",
+    "atexit.register", "atexit.unregister",
 }  # fmt: skip
-# Methods of sockets, files, paths, selectors, locks, ports and pyusb's devices.
+# Methods of sockets, files, paths, selectors, locks, ports and USB devices.
 _METHODS = {
-    "acquire", "clear_halt", "connect", "ctrl_transfer", "exists", "get_active_configuration",
-    "glob", "is_dir", "lstat", "madvise", "mkdir", "poll", "read", "read_text", "recv", "recv_into",
-    "recvmsg_into", "register", "reset_input_buffer", "rmtree", "select", "setblocking",
-    "set_configuration", "setsockopt", "settimeout", "stat", "unlink", "unregister", "write",
-    "claim_interface", "dispose_resources",
+    "acquire", "clear_halt", "connect", "exists", "glob", "is_dir", "lstat", "madvise", "mkdir",
+    "poll", "read", "read_text", "recv", "recv_into", "recvmsg_into", "register",
+    "reset_input_buffer", "rmtree", "select", "setblocking", "setsockopt", "settimeout", "stat",
+    "unlink", "unregister", "write", "dispose_resources",
 }  # fmt: skip
 # These names are methods of the driver's own classes too.
 _SYSTEM_OBJECTS = {
@@ -56,8 +56,12 @@ _SYSTEM_OBJECTS = {
     "send": {"connection", "self._get_socket()"},
     "open": {"port", "file"},
     "release": {"lock"},
-    "read": {"self._device", "port"},
-    "write": {"self._device", "port", "file"},
+    "read": {"port"},
+    "write": {"self._handle", "port", "file"},
+    "claim": {"handle"},
+    "halt": {"self._handle"},
+    "submit": {"read.pending"},
+    "cancel": {"read.pending"},
     "FileIO": {"io"},
     "flush": {"file"},
     "replace": {"temporary"},

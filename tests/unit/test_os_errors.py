@@ -38,7 +38,6 @@ UNREACHED = {
     "transports/shm.py": {"connection.close": "after a connection that takes too long"},
     "transports/socket.py": {"connection.close": "after a connection that takes too long"},
     "transports/usb.py": {
-        "device.set_configuration": "in test_usb_driver.py",
         "usb.util.dispose_resources": "in test_usb_driver.py",
     },
     "transports/usb_lanes.py": {"self._handle.clear_halt": "in test_usb_driver.py"},

@@ -184,8 +184,8 @@ class ModuleLinkSnapshot(NamedTuple):
     """Sequence of the last packet of this session from the host."""
     next_sequences: tuple[int, ...]
     """Sequence of the next packet, by lane."""
-    answers: tuple[tuple[int, int, bytes], ...]
-    """Request, type and payload of the last answers."""
+    answers: tuple[tuple[int, int, bytes, bool], ...]
+    """Of the last answers: request, type, payload, and whether a newer request came before."""
     unanswered: int | None
     """The newest request that was not answered yet."""
     hello_reply: bytes | None
@@ -193,8 +193,6 @@ class ModuleLinkSnapshot(NamedTuple):
     past: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]
     """Of earlier sessions: nonce, oldest remembered request, and the outcome of each request."""
     farewell: bytes | None
-    late: int | None
-    """A request that was answered behind a newer one."""
     """A close packet that waits."""
     begun_frames: tuple[int, ...]
     """The number after the newest frame that has begun, by stream."""
@@ -251,14 +249,15 @@ def snapshot_link(link: Any) -> ModuleLinkSnapshot:
         lanes=link.lanes,
         last_received=link._rx,
         next_sequences=tuple(link._tx),
-        answers=tuple([(number, kind, bytes(data)) for number, kind, data in link._answers]),
+        answers=tuple(
+            [(number, kind, bytes(data), late) for number, kind, data, late in link._answers]
+        ),
         unanswered=link._unanswered,
         hello_reply=None if link._hello_reply is None else bytes(link._hello_reply),
         past=tuple(
             [(nonce, oldest, tuple(sorted(found.items()))) for nonce, oldest, found in link._past]
         ),
         farewell=None if farewell is None else bytes(farewell[0]),
-        late=link._late,
         begun_frames=tuple(link._begun),
         last_request=link.last_request,
         previous_request=link.previous_request,

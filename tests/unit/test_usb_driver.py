@@ -31,7 +31,7 @@ from lenslink.errors import (
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
 from lenslink.transports.usb import UsbModule, UsbOpener, choose_module, open_module
-from lenslink.transports.usb_handle import ReadEnd
+from lenslink.transports.usb_handle import OnReadEnd
 from lenslink.transports.usb_lanes import UsbTransport
 from lenslink.transports.usb_reads import READ_BYTES, READS
 from lenslink.url import parse_url
@@ -104,7 +104,7 @@ class FakeDevice:
     def clear_halt(self, address: int) -> None:
         self.calls.append(("clear", address))
 
-    def make_read(self, address: int, size: int, on_end: ReadEnd) -> FakeRead:
+    def make_read(self, address: int, size: int, on_end: OnReadEnd) -> FakeRead:
         return FakeRead(self, address, size, on_end)
 
     def submit(self, read: FakeRead) -> None:
@@ -148,7 +148,7 @@ class FakeDevice:
 
 
 class FakeRead:
-    def __init__(self, device: FakeDevice, address: int, size: int, on_end: ReadEnd) -> None:
+    def __init__(self, device: FakeDevice, address: int, size: int, on_end: OnReadEnd) -> None:
         self.address = address
         self.buffer = memoryview(bytearray(size))
         self._device = device

@@ -128,7 +128,7 @@ def test_a_device_is_configured_only_if_it_is_not(handle: LibusbHandle, libusb: 
         (usb1.USBErrorNoDevice, errno.ENODEV),
         (usb1.USBErrorBusy, errno.EBUSY),
         (usb1.USBErrorPipe, errno.EPIPE),
-        (usb1.USBErrorOther, errno.EIO),
+        (usb1.USBErrorOther, errno.EPROTO),
     ],
 )
 def test_the_errors_of_libusb_are_those_of_the_system(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import usb.core
 import usb.util
 
-from lenslink.transports.usb_handle import ReadEnd
+from lenslink.transports.usb_handle import OnReadEnd
 
 from . import client
 from .setup_packet import ENDPOINT_HALT, StandardRequest
@@ -48,7 +48,7 @@ class UsbIpHandle:
         """Clear an endpoint's halt."""
         self._device.clear_halt(endpoint)
 
-    def make_read(self, endpoint: int, size: int, on_end: ReadEnd) -> UsbIpRead:
+    def make_read(self, endpoint: int, size: int, on_end: OnReadEnd) -> UsbIpRead:
         """Create a read of at most *size* bytes."""
         return UsbIpRead(self._connection, endpoint, size, on_end)
 
@@ -62,7 +62,7 @@ class UsbIpRead:
     """Implements :class:`lenslink.transports.usb_handle.PendingRead`."""
 
     def __init__(
-        self, connection: client.Connection, endpoint: int, size: int, on_end: ReadEnd
+        self, connection: client.Connection, endpoint: int, size: int, on_end: OnReadEnd
     ) -> None:
         self.buffer = memoryview(bytearray(size))
         self._connection = connection

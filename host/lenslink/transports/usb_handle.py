@@ -1,11 +1,11 @@
-"""An open USB device, as the lanes need it: reads that wait in a queue, writes, halts.
+"""An open USB device, as the lanes need it: asynchronous reads, writes, halts.
 
 :class:`UsbHandle` is the interface. :class:`LibusbHandle` implements it for ``usb:`` on
-python-libusb1, because pyusb has no transfers that wait. The benches ``usbip:`` and ``pico:`` have
-an implementation of their own, which the system's USB does not see.
+python-libusb1, because pyusb has no asynchronous transfers. The benches ``usbip:`` and ``pico:``
+have an implementation of their own, which bypasses the system's USB.
 
-Every method raises OSError with an errno of the system: ENODEV when the device is gone, EPIPE for a
-halted endpoint, ETIMEDOUT for a limit that has passed.
+A method that fails raises OSError with an errno of the system: ENODEV when the device is gone or
+was closed, EPIPE for a halted endpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import usb1
 
 _CONTROL_MS: Final = 1000
-_ENDPOINT_OUT: Final = 0x02
+_TO_ENDPOINT: Final = 0x02
 _SET_FEATURE: Final = 3
 _ENDPOINT_HALT: Final = 0
 _JOIN_S: Final = 2.0
@@ -31,10 +31,10 @@ _RETRY_S: Final = 0.01
 
 _log = logging.getLogger(__name__)
 
-ReadEnd: TypeAlias = Callable[[int, int], None]
-"""Takes the result of a read: the number of bytes, and an errno or 0.
+OnReadEnd: TypeAlias = Callable[[int, int], None]
+"""Takes the result of a read: the number of bytes, and an errno or 0. Both may be set.
 
-The handle calls it once for each submission, in a thread of its own. It must not block.
+The handle calls it once for each submission, in the handle's own thread. It must not block.
 """
 
 
@@ -43,13 +43,13 @@ class PendingRead(Protocol):
 
     @property
     def buffer(self) -> memoryview:
-        """The received bytes, valid from the read's end until it is submitted again."""
+        """Where the bytes go. They are valid from the read's end until it is submitted again."""
 
     def submit(self) -> None:
         """Start the read. It has no time limit. Raise OSError if it cannot start."""
 
     def cancel(self) -> None:
-        """Ask for the end of the read. It ends with ECANCELED, or with the bytes that came."""
+        """Ask for the end of the read. It may still end with bytes."""
 
 
 class UsbHandle(Protocol):
@@ -57,7 +57,7 @@ class UsbHandle(Protocol):
 
     @property
     def speed(self) -> int | None:
-        """Libusb's number of the negotiated speed; None if it is unknown."""
+        """Libusb's number of the negotiated speed; None or 0 if it is unknown."""
 
     def claim(self, interface: int) -> None:
         """Configure the device if it is not configured, and claim the interface."""
@@ -66,22 +66,22 @@ class UsbHandle(Protocol):
         """Send; return the number of bytes that the device took within *limit_ms*."""
 
     def halt(self, endpoint: int) -> None:
-        """Halt an endpoint."""
+        """Halt an endpoint, by which the module learns that the host does not use it."""
 
     def clear_halt(self, endpoint: int) -> None:
         """Clear an endpoint's halt, and reset its data toggles."""
 
-    def make_read(self, endpoint: int, size: int, on_end: ReadEnd) -> PendingRead:
+    def make_read(self, endpoint: int, size: int, on_end: OnReadEnd) -> PendingRead:
         """Create a read of at most *size* bytes."""
 
     def close(self) -> None:
-        """Close the device. Call it when all reads have ended. Idempotent; never raises."""
+        """Close the device, and with it the reads that have not ended. Idempotent; never raises."""
 
 
 class LibusbHandle:
     """Open the device at *address* of *bus* through libusb.
 
-    A thread handles libusb's events. It calls the ends of the reads.
+    A thread handles libusb's events. It calls the reads' *on_end*.
     """
 
     def __init__(self, bus: int, address: int) -> None:
@@ -111,21 +111,21 @@ class LibusbHandle:
             try:
                 count: int = self._handle.bulkWrite(endpoint, bytes(data), limit_ms)
             except usb1.USBErrorTimeout as error:
-                # What the device took is not sent again.
+                # The caller sends the rest, and not again what the device took.
                 count = error.transferred
         return count
 
     def halt(self, endpoint: int) -> None:
         with self._use_device():
             self._handle.controlWrite(
-                _ENDPOINT_OUT, _SET_FEATURE, _ENDPOINT_HALT, endpoint, b"", _CONTROL_MS
+                _TO_ENDPOINT, _SET_FEATURE, _ENDPOINT_HALT, endpoint, b"", _CONTROL_MS
             )
 
     def clear_halt(self, endpoint: int) -> None:
         with self._use_device():
             self._handle.clearHalt(endpoint)
 
-    def make_read(self, endpoint: int, size: int, on_end: ReadEnd) -> LibusbRead:
+    def make_read(self, endpoint: int, size: int, on_end: OnReadEnd) -> LibusbRead:
         return LibusbRead(self._handle.getTransfer(), endpoint, size, on_end)
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class LibusbHandle:
 
     @contextmanager
     def _use_device(self) -> Iterator[None]:
-        """Raise libusb's errors as OSError, and one if the handle is closed: libusb would crash."""
+        """Raise libusb's errors as OSError, and ENODEV once closed, where libusb would crash."""
         if self._is_stopped:
             raise OSError(errno.ENODEV, "the device was closed")
         with _system_errors():
@@ -166,7 +166,7 @@ class LibusbRead:
     """A bulk transfer of libusb's; see :class:`PendingRead`."""
 
     def __init__(
-        self, transfer: usb1.USBTransfer, endpoint: int, size: int, on_end: ReadEnd
+        self, transfer: usb1.USBTransfer, endpoint: int, size: int, on_end: OnReadEnd
     ) -> None:
         memory = bytearray(size)
         self.buffer = memoryview(memory)
@@ -210,7 +210,7 @@ def _system_errors() -> Iterator[None]:
     try:
         yield
     except usb1.USBError as error:
-        code = _ERRNO_OF_ERROR.get(error.value, errno.EIO)
+        code = _ERRNO_OF_ERROR.get(error.value, errno.EPROTO)
         raise OSError(code, str(error)) from None
 
 

@@ -20,7 +20,7 @@ from ..deadline import Deadline
 from ..errors import Disconnected, Timeout
 from .base import Line
 from .usb_handle import UsbHandle
-from .usb_reads import LaneState, Submitter, ToSubmit, UsbLane, describe_error
+from .usb_reads import LaneState, SubmitQueue, Submitter, UsbLane, describe_error
 
 LINES: Final = {
     2: Line("full", 19 * 64 * 1000),
@@ -80,7 +80,7 @@ class UsbTransport:
         self._packet_bytes = packet_bytes
         self._close_reason: str | None = None
         self._news = WakeUp()
-        to_submit: ToSubmit = queue.SimpleQueue()
+        to_submit: SubmitQueue = queue.SimpleQueue()
         self._submitter = Submitter(handle, to_submit)
         self._submitter.start()
         self._lanes = self._submitter.lanes

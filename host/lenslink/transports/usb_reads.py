@@ -1,27 +1,30 @@
 """Keep several reads of each USB lane waiting, so that a lane never waits for Python.
 
-Each lane has :data:`READS` reads. The device fills one while the session takes the bytes of
-another. The bytes stay in a read until the session has them. Python raises KeyboardInterrupt, and a
-test runner its time limit, in the main thread only, at any moment. So the main thread changes one
-field at a time: :attr:`QueuedRead.taken`. Everything else is done by two other threads. The
-handle's thread ends reads, and the :class:`Submitter` submits them again. The states of a read::
+A read is a buffer and the transfer that fills it. Each lane has :data:`READS` of them. The device
+fills one while the session takes the bytes of another. The bytes stay in the buffer until the
+session has taken them.
 
-    state      event                                    next state  by
-    ---------  ---------------------------------------  ----------  ------------------
-    IDLE       it is submitted                          IN_FLIGHT   submitter
-    IN_FLIGHT  bytes have come                          FULL        the handle's thread
-    IN_FLIGHT  an empty packet, or it was cancelled     IDLE        the handle's thread
-    IN_FLIGHT  the endpoint is halted, or has failed    FAILED      the handle's thread
-    FAILED     the halt is cleared                      IDLE        submitter
-    FULL       all its bytes are taken                  IDLE        submitter
+Three threads meet here. The session's thread takes bytes. Python raises KeyboardInterrupt there,
+and a test runner its time limit, at any moment. So it changes two fields only, each in one step:
+:attr:`QueuedRead.taken`, and the state of a lane that it closes. The handle's thread calls
+:meth:`UsbLane.on_read_end`. The :class:`Submitter` submits reads. The states of a read::
 
-The states of a lane::
+    state      event                                         next state
+    ---------  --------------------------------------------  ----------
+    IDLE       it is submitted                               IN_FLIGHT
+    FULL       all its bytes are taken, and it is submitted  IN_FLIGHT
+    FAILED     the halt is cleared, and it is submitted      IN_FLIGHT
+    IN_FLIGHT  it ends with bytes                            FULL
+    IN_FLIGHT  it ends without bytes and without a fault     IDLE
+    IN_FLIGHT  it ends with a fault, or cannot be submitted  FAILED
 
-    state   event                                  next state
-    ------  -------------------------------------  ----------
-    OPEN    its endpoint fails for good            ENDED
-    OPEN    close()                                CLOSED
-    ENDED   close(), once its end is reported      CLOSED
+An empty packet, a cancellation and a time limit are no faults. The states of a lane::
+
+    state   event                          next state
+    ------  -----------------------------  ----------
+    OPEN    its endpoint fails for good    ENDED
+    OPEN    close()                        CLOSED
+    ENDED   close()                        CLOSED
 """
 
 from __future__ import annotations
@@ -74,8 +77,10 @@ class QueuedRead:
     """One of a lane's reads.
 
     Attributes:
+        lane: the lane.
+        pending: the handle's read, with the buffer.
         state: the state.
-        number: counts the submissions of the lane. Bytes are taken in this order.
+        number: its place in the order in which the lane's reads were submitted.
         length: the number of bytes that have come.
         taken: how many of them the session has.
         code: the errno of a read that FAILED.
@@ -104,8 +109,8 @@ class QueuedRead:
         self.lane.on_read_end(self, length, code)
 
 
-ToSubmit: TypeAlias = "queue.SimpleQueue[QueuedRead | None]"
-"""Reads that may be submitted. None ends the submitter."""
+SubmitQueue: TypeAlias = "queue.SimpleQueue[QueuedRead | None]"
+"""Reads to submit; None ends the submitter. A read may stand there twice: the second is ignored."""
 
 
 class UsbLane:
@@ -119,7 +124,7 @@ class UsbLane:
     """
 
     def __init__(
-        self, handle: UsbHandle, address: int, to_submit: ToSubmit, on_news: Callable[[], None]
+        self, handle: UsbHandle, address: int, to_submit: SubmitQueue, on_news: Callable[[], None]
     ) -> None:
         self.address = address
         self.state = LaneState.OPEN
@@ -205,7 +210,7 @@ class UsbLane:
             self._submit(read)
 
     def end(self, reason: str) -> None:
-        """End the lane, once the bytes that have come are in its reads."""
+        """Cancel the reads, keep the bytes that came, and mark the lane ENDED."""
         self.cancel()
         self.wait_until_idle(_CANCEL_S)
         if self.state is LaneState.OPEN:
@@ -240,7 +245,7 @@ class UsbLane:
             self.on_read_end(read, 0, error.errno or errno.EIO)
 
     def _recover(self, failed: QueuedRead) -> None:
-        """Clear a halt of the module's; end the lane for any other error.
+        """If the module halted the endpoint, clear the halt; else end the lane.
 
         A host controller clears the halt of an endpoint only if no transfer waits there.
         """
@@ -264,12 +269,15 @@ class UsbLane:
 class Submitter(threading.Thread):
     """Submit reads, until :meth:`stop`; then end all reads and close the handle.
 
-    It refers to the lanes and not to their transport. So a transport that nobody has any more
-    disappears, and stops it. A program that ends without closing its module stops it too: libusb
-    must not get a read while it is unloaded.
+    It refers to the lanes, not to the transport. So the transport can be collected as garbage, and
+    stops it then. A program that ends without closing its module stops it too: a read that is
+    submitted while libusb is unloaded would crash the program.
+
+    Attributes:
+        lanes: the transport adds its lanes.
     """
 
-    def __init__(self, handle: UsbHandle, to_submit: ToSubmit) -> None:
+    def __init__(self, handle: UsbHandle, to_submit: SubmitQueue) -> None:
         super().__init__(name="usb reads", daemon=True)
         self.lanes: list[UsbLane] = []
         self._handle = handle

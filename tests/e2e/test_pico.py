@@ -122,10 +122,11 @@ def check_new_session(module: PicoModule) -> None:
     """Check the frames of a new session."""
     deadline = make_deadline()
     while True:
-        # The emulator attaches the board a moment before the server exports it.
+        # The emulator attaches the board a moment before the server exports it. On a busy machine a
+        # request to a starting board may take longer than its time limit.
         try:
             device = open_module(module)
-        except lenslink.NotFound:
+        except (lenslink.NotFound, lenslink.RigError):
             deadline.check()
         else:
             break

@@ -181,6 +181,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "sink": OTHER,
         "discards": COUNTER,
         "lost_packets": COUNTER,
+        "valid_headers": COUNTER,
         "_packet": OTHER,
         "_backlog": OTHER,
         "_scratch": MEMORY,

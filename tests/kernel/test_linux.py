@@ -183,4 +183,5 @@ def test_a_program_that_does_not_close_its_module_ends(url: str) -> None:
         timeout=100,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "frame 0\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("frame ")

@@ -102,7 +102,7 @@ with Coordinator(choose_address(), "a/b", Deadline(20)) as coordinator:
     ]
 print(json.dumps(found))
 """
-# Two of these take turns: whoever has the place finds no mark of the other.
+# Two of these processes take turns. The one that has the place finds no mark of the other.
 TAKE_TURNS = """
 import os, sys, lenslink
 from lenslink.deadline import Deadline

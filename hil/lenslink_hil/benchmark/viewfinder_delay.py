@@ -203,7 +203,7 @@ class _Observer:
         self.frame: dict[str, Any] = {}
 
     async def until(self, is_true: Callable[[dict[str, Any]], object]) -> None:
-        """Receive until a new state has come of which *is_true* holds.
+        """Receive until a new state comes for which *is_true* returns True.
 
         Raises:
             RigError: the viewfinder has ended, or it refused what was asked for.

@@ -11,7 +11,7 @@ from lenslink_protocol.messages import FrameEnd, FrameStart, Resend, Resent
 from lenslink_protocol.params import FRAME_STALE_MS
 
 from .cases import Cases, check
-from .host_steps import LAST_ROW, LOST_ROW, WRONG_TILE, cut_tile, lose_tile
+from .host_steps import LAST_ROW, LOST_ROW, WRONG_TILE, LosingModule, cut_tile, lose_tile
 from .module_peer import (
     HEIGHT,
     MODE,
@@ -33,13 +33,10 @@ _HALF = WIDTH // 2
 
 
 @CASES.add("H-CAM-1")
-class Incomplete(Script):
+class Incomplete(LosingModule):
     """A tile is lost for ever: the host must not have a whole frame."""
 
     capabilities = 0
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def judge(self, result: HostResult) -> None:
         check(not result.ok, "a frame without one of its tiles is handed on as a whole one")

@@ -8,7 +8,7 @@ from lenslink_protocol.ids import CloseReason, ErrorCode, MessageType
 from lenslink_protocol.messages import Close, Configure, Error, Stop
 
 from .cases import Cases, check
-from .host_steps import Preview, lose_tile
+from .host_steps import LosingModule, Preview, lose_tile
 from .module_peer import HostResult, Item, Script
 from .packets import Packet
 
@@ -41,14 +41,11 @@ class ClosesAfterRefusal(Script):
 
 
 @CASES.add("H-CLOSE-1")
-class ClosesWithoutFrame(Script):
+class ClosesWithoutFrame(LosingModule):
     """A tile is lost for ever: the host gives the frame up, and ends the session with Close."""
 
     capabilities = 0
     limit_s = 12.0
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def judge(self, result: HostResult) -> None:
         check(self.is_closed, "the host went without Close after a frame that was not whole")

@@ -10,7 +10,7 @@ from lenslink_protocol.messages import GetManifest, Heartbeat, Pending, Resend, 
 from lenslink_protocol.params import SILENCE_MS
 
 from .cases import Cases, check
-from .host_steps import SLACK_S, Preview, lose_tile
+from .host_steps import SLACK_S, LosingModule, Preview
 from .module_peer import TILE, HostResult, Item, Script
 from .packets import Packet
 from .peer_wire import Wire
@@ -33,11 +33,8 @@ def check_limits(script: Script) -> None:
 
 
 @CASES.add("H-CREDIT-1")
-class LimitsAfterLosses(Script):
+class LimitsAfterLosses(LosingModule):
     """A tile is lost, and comes again late: no limit is lower than one before."""
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         if len(self.find_packets(MessageType.RESEND)) > 2:

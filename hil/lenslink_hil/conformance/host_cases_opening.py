@@ -9,7 +9,7 @@ from lenslink_protocol.messages import Challenge, Close, Error, Hello, Resend
 from lenslink_protocol.params import MAX_CONTROL, MAX_LANES, MAX_PAYLOAD
 
 from .cases import Cases, check
-from .host_steps import SLACK_S, lose_tile
+from .host_steps import SLACK_S, LosingModule
 from .module_peer import HostResult, Item, Script
 from .packets import Packet
 
@@ -88,14 +88,11 @@ class Offers(Script):
 
 
 @CASES.add("H-HELLO-2")
-class NoCapabilities(Script):
+class NoCapabilities(LosingModule):
     """The session has no capability, and a tile is lost: it is not asked for again."""
 
     capabilities = 0
     has_auth = False
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         check(False, f"Resend in a session without RESEND: {message}")

@@ -47,9 +47,9 @@ from .host_steps import (
     WRONG_TILE,
     FallsSilent,
     Lanes,
+    LosingModule,
     Preview,
     cut_tile,
-    lose_tile,
 )
 from .module_peer import WIDTH, HostResult, Item, Script, tile_item
 from .packets import Packet, announce_length, damage_payload_crc, hide_packet
@@ -102,7 +102,7 @@ class FieldsAndSequence(Script):
 
 
 @CASES.add("H-FRAME-1")
-class FieldsOfRepeats(Script):
+class FieldsOfRepeats(LosingModule):
     """Repeated requests and a Resend have idle fields at 0 too, and sequences of their own."""
 
     def on_hello(self, packet: Packet, message: Hello) -> None:
@@ -112,9 +112,6 @@ class FieldsOfRepeats(Script):
     def on_configure(self, packet: Packet, message: Configure) -> None:
         if len(self.find_packets(MessageType.CONFIGURE)) > 1:
             super().on_configure(packet, message)
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def judge(self, result: HostResult) -> None:
         check_fields(self.log)
@@ -247,13 +244,10 @@ class DamagedPlace(Script):
 
 
 @CASES.add("H-FRAME-2")
-class DamagedTwice(Script):
+class DamagedTwice(LosingModule):
     """A lost tile comes again with a damaged payload: it is asked for once more."""
 
     needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         super().on_resend(packet, message)
@@ -313,13 +307,10 @@ class DamagedAnswers(Script):
 
 
 @CASES.add("H-FRAME-2")
-class DamagedResent(Script):
+class DamagedResent(LosingModule):
     """A damaged Resent calls a lost tile gone: the host asks for the tile once more."""
 
     needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         if len(self.find_packets(MessageType.RESEND)) > 1:

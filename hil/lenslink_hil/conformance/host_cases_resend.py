@@ -13,7 +13,7 @@ from lenslink_protocol.messages import FrameEnd, Resend, Resent
 from lenslink_protocol.params import MAX_RANGES, RESEND_TRIES
 
 from .cases import Cases, check
-from .host_steps import LAST_ROW, LOST_ROW, Preview, cut_tile, lose_tile
+from .host_steps import LAST_ROW, LOST_ROW, LosingModule, Preview, cut_tile
 from .module_peer import HEIGHT, ROWS, WIDTH, HostResult, Item, Script, rectangles, tile_item
 from .packets import Packet
 
@@ -21,13 +21,10 @@ CASES: Cases[type[Script]] = Cases()
 
 
 @CASES.add("H-RESEND-1")
-class LostTile(Script):
+class LostTile(LosingModule):
     """A tile is lost: the host asks for it, and for nothing that it has."""
 
     needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         asked = rectangles(message)
@@ -253,14 +250,11 @@ class StartDamaged(Script):
 
 
 @CASES.add("H-RESEND-3")
-class GoneTile(Script):
+class GoneTile(LosingModule):
     """A lost tile is no longer held: the host does not ask for it twice, nor has it a frame."""
 
     needs_resend = True
     _said = 0.0
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         again = self._said and packet.at > self._said + 0.2 and message.count
@@ -282,13 +276,10 @@ class GoneTile(Script):
 
 
 @CASES.add("H-RESEND-3")
-class NeverAnswered(Script):
+class NeverAnswered(LosingModule):
     """Resend is never answered: it is not repeated for ever."""
 
     needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         del packet, message
@@ -301,15 +292,12 @@ class NeverAnswered(Script):
 
 
 @CASES.add("H-RESEND-3")
-class UnknownFrame(Script):
+class UnknownFrame(LosingModule):
     """The module says UNKNOWN: all is gone, and nothing is asked for again."""
 
     needs_resend = True
     limit_s = 12.0
     _said = 0.0
-
-    def make_items(self) -> list[Item]:
-        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         again = self._said and packet.at > self._said + 0.2 and message.count

@@ -39,6 +39,13 @@ def lose_tile(item: Item) -> Item:
     return replace(item, is_lost=True) if item.place[1] == LOST_ROW and item.place[3] else item
 
 
+class LosingModule(Script):
+    """The tile of row ``LOST_ROW`` is lost on its way."""
+
+    def make_items(self) -> list[Item]:
+        return [lose_tile(item) for item in super().make_items()]
+
+
 class Lanes(Script):
     """Two lanes; the tile of row ``LOST_ROW`` is lane 1's."""
 

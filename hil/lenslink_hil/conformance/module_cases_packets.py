@@ -147,14 +147,7 @@ def sequences_of_everything(peer: HostPeer) -> None:
     lanes: dict[int, list[Packet]] = {}
     for packet in peer.log:
         lanes.setdefault(packet.lane, []).append(packet)
-        head = packet.header
-        if packet.kind in _UNNUMBERED:
-            check(head.frame == 0, f"{describe(packet)} has {head.frame} as its frame")
-        if packet.kind not in _STREAMED:
-            check(head.stream == 0, f"{describe(packet)} names stream {head.stream}")
-        place = (head.x, head.y, head.width, head.height)
-        said = f"{describe(packet)} names the place {place}"
-        check(packet.kind == MessageType.TILE or not any(place), said)
+        _check_header(packet)
         if packet.kind != MessageType.TILE and packet.kind in BY_TYPE:
             message = packet.message()
             size = message.FIXED.size
@@ -197,6 +190,18 @@ def sequences_while_tiles_wait(peer: HostPeer) -> None:
         session.close()
 
 
+def _check_header(packet: Packet) -> None:
+    """Check the fields that are 0 in a header of the packet's type."""
+    head = packet.header
+    if packet.kind in _UNNUMBERED:
+        check(head.frame == 0, f"{describe(packet)} has {head.frame} as its frame")
+    if packet.kind not in _STREAMED:
+        check(head.stream == 0, f"{describe(packet)} names stream {head.stream}")
+    place = (head.x, head.y, head.width, head.height)
+    said = f"{describe(packet)} names the place {place}"
+    check(packet.kind == MessageType.TILE or not any(place), said)
+
+
 def _ask_everything(peer: HostPeer) -> None:
     """Make each request that changes no frame. Fail unless each is answered under its id."""
     peer.grant_credits(*peer.limits)
@@ -235,14 +240,7 @@ def headers_beside_frames(peer: HostPeer) -> None:
     _ask_everything(fresh)
     for session in (peer, fresh):
         for packet in session.log:
-            head = packet.header
-            if packet.kind in _UNNUMBERED:
-                check(head.frame == 0, f"{describe(packet)} has {head.frame} as its frame")
-            if packet.kind not in _STREAMED:
-                check(head.stream == 0, f"{describe(packet)} names stream {head.stream}")
-            place = (head.x, head.y, head.width, head.height)
-            said = f"{describe(packet)} names the place {place}"
-            check(packet.kind == MessageType.TILE or not any(place), said)
+            _check_header(packet)
 
 
 @CASES.add("M-FRAME-1", "M-LANE-1")

@@ -232,7 +232,7 @@ def behind_two_late_answers(peer: HostPeer) -> None:
 
 
 def _check_executed(peer: HostPeer, numbers: list[int]) -> None:
-    """Fail if Query calls one of the requests, all of which were executed, NOT_DONE."""
+    """Fail if Query calls a request NOT_DONE. All of *numbers* were executed."""
     for number in numbers:
         outcome = peer.call(Query(peer.nonce, number), QueryReply).outcome
         said = f"request {number}, which was executed, is NOT_DONE"

@@ -306,7 +306,7 @@ def each_stream_has_its_own_controls(peer: HostPeer) -> None:
         initial.pop(ControlId.FOCUS, None)
         for stream in order:
             found = _read_values(take_frame(session, stream), lists[stream])
-            _check_values(found, initial, f"stream {stream}, of which nothing was set,")
+            _check_values(found, initial, f"stream {stream}, which has no settings,")
             settings = lists[stream]
             if is_change:
                 session.call(SetSettings(stream, encode_settings(settings)), Accepted)

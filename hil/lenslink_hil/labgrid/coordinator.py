@@ -1,7 +1,8 @@
-"""Call labgrid's coordinator, with a deadline on every call and one sentence for every fault.
+"""Call labgrid's coordinator with deadlines, and turn each fault into a RigError of one sentence.
 
 labgrid's own client runs in an event loop and has no deadlines. This one makes the same calls over
-the same generated stubs, one after the other.
+the same generated stubs, one after the other. Only :meth:`Coordinator.export` has no deadline: an
+exporter serves its boards until it is ended.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ except ImportError:
 
 ADDRESS_VARIABLE: Final = "LG_COORDINATOR"
 CALL_S: Final = 12.0
-"""The longest that one call may take. The coordinator waits up to 10 s for an exporter."""
+"""The time limit of one request. The coordinator waits up to 10 s for an exporter."""
 _DEFAULT_ADDRESS: Final = "127.0.0.1"
 _DEFAULT_PORT: Final = 20408
+# labgrid's numbers of expired and invalid reservations.
 _LOST_RESERVATIONS: Final = (3, 4)
-# Those of labgrid's own client. A frozen coordinator is noticed within 18 s.
+# Keep-alive as in labgrid's own client: a frozen coordinator is noticed within 18 s.
 _CHANNEL: Final = (
     ("grpc.keepalive_time_ms", 7500),
     ("grpc.keepalive_timeout_ms", 10000),
@@ -40,7 +42,7 @@ _CHANNEL: Final = (
     # Two sessions of one process must not share a connection: the coordinator tells sessions apart
     # by their connections.
     ("grpc.use_local_subchannel_pool", 1),
-    # A coordinator is in the same network. A proxy for web pages does not lead there.
+    # The coordinator is in the local network, which an HTTP proxy does not reach.
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -55,7 +57,7 @@ class Refused(RigError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place: what a job acquires, and the resources that belong to it."""
+    """A named set of boards and switches, which one job at a time can acquire."""
 
     name: str
     tags: Mapping[str, str]
@@ -110,9 +112,9 @@ def choose_address(named: str | None = None) -> str:
 class Coordinator(ClosesOnExit):
     """A session with the coordinator at *address*, under the name *owner*.
 
-    All calls together may take as long as *deadline* allows. They raise
-    :exc:`~lenslink.RigError` if the coordinator does not answer, and :exc:`Refused` if it does not
-    do what it is asked for.
+    Each request ends by *deadline*, and reading the list of resources at most 12 s later. A call
+    raises :exc:`~lenslink.RigError` if the coordinator does not answer, and :exc:`Refused` if the
+    coordinator refuses it.
 
     >>> with Coordinator("rack1:20408", Owner.describe_self().name, Deadline(5)) as coordinator:
     ...     print([place.name for place in coordinator.list_places()])  # doctest: +SKIP
@@ -130,7 +132,7 @@ class Coordinator(ClosesOnExit):
         self._resources: dict[str, Resource] = {}
 
     def close(self) -> None:
-        """End the session. What it has acquired stays acquired. Idempotent."""
+        """End the session. Places stay acquired. Idempotent."""
         self._outbox.put(None)
         self._channel.close()
 
@@ -147,11 +149,11 @@ class Coordinator(ClosesOnExit):
 
     def acquire(self, name: str) -> None:
         """Acquire a place. Its exporter then serves the boards that belong to it."""
-        self.list_resources()
+        self.list_resources()  # begins the session, if none has begun
         self._call(self._stub.AcquirePlace, messages.AcquirePlaceRequest(placename=name))
 
     def release(self, name: str, owner: str) -> None:
-        """Release a place, unless somebody other than *owner* has it."""
+        """Release a place that *owner* has. If another owner has it, do nothing."""
         request = messages.ReleasePlaceRequest(placename=name, fromuser=owner)
         self._call(self._stub.ReleasePlace, request)
 
@@ -165,8 +167,8 @@ class Coordinator(ClosesOnExit):
     # --- reservations ------------------------------------------------------------------------
 
     def reserve(self, tags: Mapping[str, str]) -> Reservation:
-        """Ask for any place with *tags*. :meth:`cancel` the reservation in any case."""
-        self.list_resources()
+        """Ask for any place with *tags*. Always :meth:`cancel` the reservation afterwards."""
+        self.list_resources()  # begins the session, if none has begun
         wanted = {"main": messages.Reservation.Filter(filter=tags)}
         request = messages.CreateReservationRequest(filters=wanted, prio=0.0)
         return _read_reservation(self._call(self._stub.CreateReservation, request).reservation)
@@ -210,7 +212,7 @@ class Coordinator(ClosesOnExit):
     def export(self, outbox: queue.SimpleQueue[Any]) -> Iterator[Any]:
         """Return what the coordinator sends to an exporter, whose messages are in *outbox*.
 
-        The end of a session with a coordinator raises :exc:`~lenslink.RigError`.
+        A coordinator that fails raises :exc:`~lenslink.RigError`.
         """
         try:
             yield from self._stub.ExporterStream(iter(outbox.get, None))

@@ -348,7 +348,7 @@ class LabgridExporter:
             self._say(f"lenslink: exporting {names} of rig {self._rig.name} to {self._address}")
         elif kind == "set_acquired_request":
             problem = self._set_acquired(message.set_acquired_request)
-            # Before the answer, so that whoever acquires the place sees the ports.
+            # Publish before the answer: the job that acquires the place must see the ports.
             self._publish()
             answer = messages.ExporterInMessage()
             answer.response.success = not problem

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,28 +12,14 @@ from lenslink.cli.screen import Screen, emit_json
 from lenslink.cli.values import format_bytes
 from lenslink_isp.opencv import require_opencv
 
-if TYPE_CHECKING:
-    _Profile = click.ParamType[tuple[float, float]]
-else:
-    _Profile = click.ParamType  # generic only in newer versions of click
+from .number_pair import NumberPair
 
 
-class NoiseProfile(_Profile):
+class NoiseProfile(NumberPair):
     """``0.004,0.0016``: S and O of DNG's NoiseProfile."""
 
     name = "s,o"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
-        """Return S and O; fail for anything but two numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            shot, read = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not S and O, such as 0.004,0.0016", param, ctx)
-        return shot, read
+    wanted = "S and O, such as 0.004,0.0016"
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,27 +12,20 @@ from lenslink.cli.screen import Screen, emit_json
 from lenslink.errors import DeviceError
 from lenslink_isp.opencv import require_opencv
 
-if TYPE_CHECKING:
-    _PointType = click.ParamType[tuple[float, float]]
-else:
-    _PointType = click.ParamType  # generic only in newer versions of click
+from .number_pair import NumberPair
 
 
-class Point(_PointType):
+class Point(NumberPair):
     """A point of the picture: two parts of its width and height, with a comma between them."""
 
     name = "point"
+    wanted = "X,Y"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, float]:
         """Return the point; fail for text, and outside the picture."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            x, y = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not X,Y", param, ctx)
+        x, y = super().convert(value, param, ctx)
         if not (0 <= x <= 1 and 0 <= y <= 1):
             self.fail(f"{value} is not in the picture: X and Y are 0 to 1", param, ctx)
         return x, y

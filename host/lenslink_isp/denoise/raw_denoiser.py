@@ -1,6 +1,6 @@
 """Denoise a whole RAW picture.
 
-The picture goes through the network in tiles. Neighbouring tiles overlap by more than the network
+The picture goes through the network in tiles. Each tile has a margin as wide as the network
 sees around a pixel, so the result does not depend on the tiles, and 100 megapixels need little more
 memory than their result.
 """
@@ -25,23 +25,24 @@ from .noise_units import NoiseUnits, make_features, pack, unpack
 Floats = NDArray[np.float32]
 
 CAPTION = "LensLink denoised picture"
-"""What the DNG of a denoised picture says that it is."""
+"""The description in the DNG of a denoised picture."""
 TILE = 1536
 """Side of a tile's inner part, in pixels of the mosaic."""
 OVERLAP = 56
-"""What a tile sees on each side of its inner part, in pixels: as far as the network sees."""
+"""The margin on each side of a tile's inner part, in pixels: as far as the network sees."""
 MOST_NOISE = 5.0
 """No pixel is changed by more than so many standard deviations of its noise."""
 QUIET_SHARE = 0.6
-"""The share of the noise that is taken out of a picture with little noise. There the network errs
-by nearly as much as the noise itself, and a part of its answer is better than all of it."""
+"""The share of the network's answer that is used for a picture with little noise. In such pictures
+the network errs by nearly as much as the noise, and a part of its answer is better than all."""
 QUIET_NOISE, FULL_NOISE = 0.006, 0.012
-"""Noise of a mid-grey, up to which that share is taken, and from which on all of the noise."""
+"""Standard deviations at mid-grey, where white is 1. Up to the first, QUIET_SHARE is used. From the
+second on, the whole answer is used."""
 _MID_GREY = 0.18
 _ALIGNMENT = 2 * MULTIPLE
-"""Tiles begin and end at multiples of this, so that every tile has the network's grid."""
+"""Tiles begin and end at multiples of this, so that the network halves all at the same pixels."""
 _NO_FLOOR = -1.0
-"""The floor of a picture of floats, which hold the darkest noise too: far below it."""
+"""The floor of a picture of floats, far below any noise: they are not cut at black."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class DenoiseSettings:
     """
 
     strength: float = 1.0
-    """How much of the noise that is found is taken away, from 0 (none) to 1."""
+    """How much of the noise that the network finds is taken away, from 0 to 1. In a picture with
+    little noise, 1 stands for :data:`QUIET_SHARE` of it."""
     noise_profile: tuple[float, float] | None = None
     """S and O of the noise. None takes those that the picture states, else measures them."""
 

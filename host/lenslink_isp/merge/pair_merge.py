@@ -1,11 +1,11 @@
 """Merge two frames of different exposures, fast enough for a preview.
 
-The longer frame has less noise. So its light counts wherever it is not saturated, and the light of
-the shorter frame elsewhere. The frame that is not the reference counts only as far as it agrees
-with the reference: something that moves appears once, as the reference shows it.
+The longer frame has less noise. Its light is used where it is far from saturation, the light of the
+shorter frame where it is saturated, and a mixture in between. The other frame counts only as far as
+it agrees with the reference: a moving object appears once, as the reference shows it.
 
-One shift is found for the whole frame, and one agreement for 4 x 4 pixels. Both look at every
-second cell of the colour filter only, which is a mosaic of a quarter of the size.
+One shift is found for the whole frame, and one agreement for 4 x 4 pixels. Both use a thinned
+mosaic: every second 2 x 2 cell of the colour filter in each direction.
 :mod:`.robust_merge` does better and takes several times as long.
 """
 
@@ -28,7 +28,7 @@ _FADE_FROM = 0.8
 """From this part of its limit up to the limit, the longer frame gives way to the shorter one."""
 _LEAST_DOUBT = np.float32(1e-6)
 _FINEST = 4
-"""The shift is found on pictures of at most 1 / 8 of the frame's size."""
+"""The shift is found on pictures with at most a quarter of the thinned mosaic's sides."""
 
 
 def merge_pair(
@@ -37,11 +37,11 @@ def merge_pair(
     """Merge *other* into the light of *reference*, in place.
 
     Args:
-        reference: where everything is. Its light is overwritten.
-        other: of the same shape and of another exposure.
+        reference: the frame whose geometry is kept. Its light is overwritten where both overlap.
+        other: of the same shape, with even sides, and of another exposure.
         gains: of the white balance, for the four pixels of a cell. If the reference is the longer
             frame, and the other one does not agree, a cell with a saturated pixel is clipped to
-            white. Otherwise it would have a colour.
+            white. Without that, clipped highlights would be tinted.
 
     >>> here = SceneLight(np.full((64, 64), 0.4, np.float32), 1, 0, 1e-4)
     >>> there = SceneLight(np.full((64, 64), 0.41, np.float32), 1.5, 0, 1e-5)
@@ -52,28 +52,28 @@ def merge_pair(
     right, down = _find_shift(reference, other)
     here = _cut(reference, -right, -down)
     there = _cut(other, right, down)
-    share = measure_agreement(_thin_out(here), _thin_out(there))
+    agreement = measure_agreement(_thin_out(here), _thin_out(there))
     high, wide = here.light.shape
-    share = as_floats(cv2.resize(share, (wide, high), interpolation=cv2.INTER_LINEAR))
-    is_longer = other.exposure > reference.exposure
-    longer = there if is_longer else here
+    agreement = as_floats(cv2.resize(agreement, (wide, high), interpolation=cv2.INTER_LINEAR))
+    other_is_longer = other.exposure > reference.exposure
+    longer = there if other_is_longer else here
     # How far the longer frame counts: 1 below the fade, 0 from its limit on.
     slope = np.float32(-1 / ((1 - _FADE_FROM) * longer.limit))
     start = np.float32(1 / (1 - _FADE_FROM))
-    cell = 1 / (longer.exposure * np.array(gains, np.float32).reshape(2, 2))
-    white = np.tile(cell.astype(np.float32), (BAND_ROWS // 2, wide // 2))
+    white_levels = 1 / (longer.exposure * np.array(gains, np.float32).reshape(2, 2))
+    white = np.tile(white_levels.astype(np.float32), (BAND_ROWS // 2, wide // 2))
     for rows in list_bands(high):
         weight = longer.light[rows] * slope
         weight += start
         np.clip(weight, 0, 1, out=weight)
-        if not is_longer:
+        if not other_is_longer:
             np.subtract(1, weight, out=weight)
             doubt = _spread_maximum(weight)
-            doubt *= 1 - share[rows]
-        weight *= share[rows]
+            doubt *= 1 - agreement[rows]
+        weight *= agreement[rows]
         weight *= there.light[rows] - here.light[rows]
         here.light[rows] += weight
-        if not is_longer:
+        if not other_is_longer:
             np.maximum(doubt, _LEAST_DOUBT, out=doubt)
             np.divide(white[: len(doubt)], doubt, out=doubt)
             np.minimum(here.light[rows], doubt, out=here.light[rows])
@@ -88,7 +88,7 @@ def _find_shift(reference: SceneLight, other: SceneLight) -> tuple[int, int]:
 
 
 def _cut(frame: SceneLight, left: int, top: int) -> SceneLight:
-    """Return the part of the frame that both frames have, without a copy.
+    """Return the frame without some of its edges. The light is not copied.
 
     Args:
         frame: to be cut.

@@ -50,6 +50,7 @@ from . import (
     broken_host_requests,
     broken_host_resend,
     broken_host_settings,
+    broken_host_watch,
 )
 from .defects import (
     AnyMajor,
@@ -656,6 +657,10 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
             broken_host_calibration.HOSTS,
         )
         for host in hosts.get(clause, ())
+    )
+    + tuple(
+        replace(_with(defect), case=case)
+        for defect, case in broken_host_watch.IN_CASES.get(clause, ())
     )
     for clause, basic in _BASIC.items()
 }

@@ -44,6 +44,7 @@ from . import (
     broken_host_lanes,
     broken_host_liveness,
     broken_host_manifest,
+    broken_host_messages,
     broken_host_opening,
     broken_host_packets,
     broken_host_packing,
@@ -627,6 +628,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
         _with(defect)
         for lines in (
             broken_host_packets.LINES,
+            broken_host_messages.LINES,
             broken_host_growth.LINES,
             broken_host_opening.LINES,
             broken_host_closing.LINES,
@@ -648,6 +650,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
         _of(host)
         for hosts in (
             broken_host_packets.HOSTS,
+            broken_host_messages.HOSTS,
             broken_host_closing.HOSTS,
             broken_host_liveness.HOSTS,
             broken_host_capture.HOSTS,

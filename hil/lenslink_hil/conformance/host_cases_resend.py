@@ -238,17 +238,6 @@ class StartLostTwice(Script):
             ]
 
 
-@CASES.add("H-RESEND-2")
-class StartDamaged(Script):
-    """FrameStart comes damaged: the host asks for it."""
-
-    needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        first, *rest = super().make_items()
-        return [replace(first, is_damaged=True), *rest]
-
-
 @CASES.add("H-RESEND-3")
 class GoneTile(LosingModule):
     """A lost tile is no longer held: the host does not ask for it twice, nor has it a frame."""

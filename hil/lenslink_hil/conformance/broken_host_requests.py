@@ -293,6 +293,21 @@ class ShortestLease(Defect):
         return [self._request.encode(sequence=packet.header.sequence), data]
 
 
+class NoLeaseOfStop(Defect):
+    """Ignores a Pending for Stop."""
+
+    _asked = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.HEARTBEAT:
+            self._asked = packet.kind
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_ignored = packet.kind == MessageType.PENDING and self._asked == MessageType.STOP
+        return [] if is_ignored else [data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-REQ-1": (
         RepeatsCaptureAnew,
@@ -306,6 +321,11 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
     ),
     "H-REQ-2": (AnyErrorEnds, AnyKindOfAnswer, FlushedIsAccepted),
     "H-REQ-3": (FlushWithStop, AsksTwiceAtOnce, CapturesEarly, StopsBeforeAccepted, QueriesBeside),
-    "H-REQ-4": (FirstPendingOnly, CutsPendingLease, ShortestLease),
+    "H-REQ-4": (
+        FirstPendingOnly,
+        CutsPendingLease,
+        ShortestLease,
+        NoLeaseOfStop,
+    ),
 }
 """The defects on the line of the driver, by clause."""

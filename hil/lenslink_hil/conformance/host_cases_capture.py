@@ -11,7 +11,15 @@ from lenslink_protocol.messages import FrameEnd, FrameStart, Resend, Resent
 from lenslink_protocol.params import FRAME_STALE_MS
 
 from .cases import Cases, check
-from .host_steps import LAST_ROW, LOST_ROW, WRONG_TILE, LosingModule, cut_tile, lose_tile
+from .host_steps import (
+    LAST_ROW,
+    LOST_ROW,
+    WRONG_TILE,
+    LosingModule,
+    Preview,
+    cut_tile,
+    lose_tile,
+)
 from .module_peer import (
     HEIGHT,
     MODE,
@@ -113,7 +121,13 @@ class TileOfAnotherFrame(_NotWhole):
         found = super().make_items()
         others = [
             wrong_tile(0, LOST_ROW, WIDTH, ROWS, more={"other": other})
-            for other in ({"number": self.frame + 1}, {"stream": 1 - self._stream})
+            for other in (
+                {"number": self.frame + 1},
+                {"number": self.frame + (1 << 16)},
+                {"number": self.frame + (1 << 31)},
+                {"stream": 1 - self._stream},
+                {"stream": 2},
+            )
         ]
         return [*found[:8], *others, *found[8:]]
 
@@ -272,10 +286,14 @@ class OtherGeometry(_BadStart):
 
     wrong = (
         {"mode": MODE + 1},
+        {"mode": 0},
         {"width": WIDTH - 2},
+        {"width": WIDTH + 2},
         {"height": HEIGHT - 2},
         {"height": HEIGHT + 2},
         {"stride": STRIDE + 2},
+        {"stride": STRIDE - 2},
+        {"pixel_format": 0},
         {"pixel_format": PixelFormat.RG14},
         {"pixel_format": PixelFormat.GR12, "cfa": 1},
     )
@@ -300,13 +318,17 @@ class OtherLevels(_BadStart):
     """FrameStart has more bits than its format, or levels that its bits do not hold."""
 
     wrong = (
+        {"black_milli": (0, 4_095_000, 0, 0)},
         {"bits": 7},
         {"bits": 13},
         {"white": 0},
         {"white": 4096},
+        {"white": 4095 + (1 << 16)},
         {"bits": 10},
+        {"bits": 0},
         {"black_milli": (0, 0, 0, 4_095_000)},
         {"black_milli": (4_095_000, 0, 0, 0)},
+        {"black_milli": (0, 0, 0xFFFFFFFF, 0)},
     )
 
 
@@ -426,3 +448,111 @@ class StartsAndNoEnd(_RepeatsAndNoEnd):
 
     def make_repeat(self) -> Item:
         return self.make_start_item()
+
+
+@CASES.add("H-CAM-1")
+class UnknownStatus(Aborted):
+    """All tiles come, and FrameEnd has a status that does not exist yet: that is not OK."""
+
+    def make_end_item(self) -> Item:
+        item = super().make_end_item()
+        return replace(item, payload=replace(FrameEnd.decode(item.payload), status=9).encode())
+
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame whose end has status 9 is handed on as a whole one")
+
+
+@CASES.add("H-CAM-1")
+class FewerTilesStated(_NotWhole):
+    """A tile is lost, and FrameEnd counts one tile less than the frame has."""
+
+    def make_end_item(self) -> Item:
+        item = super().make_end_item()
+        message = FrameEnd.decode(item.payload)
+        return replace(item, payload=replace(message, tiles=message.tiles - 1).encode())
+
+
+class _NoWholePreview(Preview):
+    """No frame of a preview is whole. The host must not claim three whole ones."""
+
+    limit_s = 3.0
+
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "the host claims three whole frames, and each lacks something")
+
+
+@CASES.add("H-CAM-1")
+class NoWholePreview(_NoWholePreview):
+    """Each frame of a preview lacks a tile."""
+
+    capabilities = 0
+
+    def make_items(self) -> list[Item]:
+        return [lose_tile(item) for item in super().make_items()]
+
+
+@CASES.add("H-CAM-1", "H-RESEND-3")
+class GonePreview(_NoWholePreview):
+    """Each frame of a preview lacks a tile, which Resent calls gone: it is not asked for again."""
+
+    needs_resend = True
+    interval_s = 0.15
+
+    def make_items(self) -> list[Item]:
+        return [lose_tile(item) for item in super().make_items()]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if packet.id != self.frame:
+            return
+        gone = struct.pack("<4H", *tile_item(LOST_ROW).place)
+        resent = Resent(message.flags & 3, FrameState.ENDED, 1, gone)
+        items = [self.make_start_item()] if message.flags & 1 else []
+        items.append(Item(MessageType.RESENT, resent.encode()))
+        self.queue[:0] = [*items, *([self.make_end_item()] if message.flags & 2 else [])]
+
+
+@CASES.add("H-CAM-4")
+class PreviewWithoutEnds(Preview):
+    """No FrameEnd of a preview comes: the frames are whole all the same."""
+
+    capabilities = 0
+    interval_s = 0.15
+
+    def make_items(self) -> list[Item]:
+        return super().make_items()[:-1]
+
+
+@CASES.add("H-CAM-4", "H-CAM-1")
+class AbortedSoon(Script):
+    """FrameEnd says ABORTED 40 ms after the last byte, in three runs: the frame is not whole.
+
+    A late host may find END_GRACE_MS over. That does not happen in each run.
+    """
+
+    sessions = 3
+    capabilities = 0
+    has_claimed = False
+
+    def start_frame(self) -> None:
+        self.call_later(0.0, self._begin)
+
+    def make_items(self) -> list[Item]:
+        self.call_later(0.04, self._abort)
+        return super().make_items()[:-1]
+
+    def _begin(self) -> None:
+        Script.start_frame(self)
+
+    def _abort(self) -> None:
+        end = self.make_end_item()
+        aborted = replace(FrameEnd.decode(end.payload), status=int(EndStatus.ABORTED))
+        self.queue.append(replace(end, payload=aborted.encode()))
+        self.send_waiting()
+
+    def judge(self, result: HostResult) -> None:
+        before = self.previous
+        claimed = not isinstance(before, AbortedSoon) or before.has_claimed
+        self.has_claimed = claimed and result.ok
+        is_last = isinstance(before, AbortedSoon) and isinstance(before.previous, AbortedSoon)
+        said = "an aborted frame is handed on as a whole one, without a wait for its FrameEnd"
+        check(not (is_last and self.has_claimed), said)

@@ -441,3 +441,22 @@ class ShorterPendingBehind(Script):
         self.send_reply(packet, Pending(1500))
         self.send_reply(packet, Pending(100))
         self.call_later(1.2, lambda: self.send_reply(packet, self.make_configured(message)))
+
+
+@CASES.add("H-REQ-4")
+class PendingEverywhere(Preview):
+    """Each request of a preview gets Pending for 0.8 s, then its answer after 0.7 s."""
+
+    _pending = 0
+
+    def on_packet(self, packet: Packet) -> None:
+        if packet.kind not in REQUESTS or packet.kind == MessageType.HELLO:
+            super().on_packet(packet)
+            return
+        check(packet.id != self._pending, f"{packet} is repeated during a lease of Pending")
+        self._pending = packet.id
+        self.send_reply(packet, Pending(800))
+        self.call_later(0.7, lambda: self._answer(packet))
+
+    def _answer(self, packet: Packet) -> None:
+        super().on_packet(packet)

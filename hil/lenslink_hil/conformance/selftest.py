@@ -73,13 +73,13 @@ def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Ite
         start = time.monotonic()
         others = [case for case in list_all_cases() if case.name == peer.case]
         found = [(case, _run(case, clause.side, peer.make, seed)) for case in others or cases]
-        failed = {case.name for case, result in found if result.verdict == FAILED}
+        broken = {case.name for case, result in found if clause.id in dict(result.breaches)}
+        failed = {case.name for case, result in found if result.verdict == FAILED} | broken
         idle -= failed
         allowed = (FAILED, PASSED, NOT_CLAIMED)
         wrong = [result.detail for _, result in found if result.verdict not in allowed]
         detail = "; ".join(wrong)
-        breaks = any(clause.id in dict(result.breaches) for _, result in found)
-        if not (breaks if peer.case else failed) and not wrong:
+        if not (broken if peer.case else failed) and not wrong:
             detail = f"no case{'' if peer.case else ' of the clause'} detects {peer.name}"
         yield _verdict(clause, peer.name, detail, start)
     for name in sorted(idle):

@@ -15,6 +15,7 @@ from lenslink_protocol.messages import (
     FrameEnd,
     FrameStart,
 )
+from lenslink_protocol.params import FRAME_STALE_MS
 
 from .broken_steps import Overlay
 from .defects import (
@@ -300,6 +301,38 @@ class AsksForGoneOfAPreview(Defect):
         return [data, self._asked.encode(sequence=sequence + 1)] if self._frame == 2 else [data]
 
 
+class WaitsAsForATile(VirtualHost):
+    """Waits for a lost FrameEnd as long as for a lost tile."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        expire = found.expire_frames
+        found.expire_frames = (  # type: ignore[method-assign]
+            lambda now: expire(now) if now > FRAME_STALE_MS / 1000 else None
+        )
+        return found
+
+
+class LastWinsWithoutStart(Defect):
+    """Keeps the tiles of a frame by their place until its FrameStart is there."""
+
+    def __init__(self) -> None:
+        self._has_start = False
+        self._tiles: dict[tuple[int, int], Packet] = {}
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        if packet.kind == MessageType.FRAME_START:
+            self._has_start = True
+        if packet.kind == MessageType.FRAME_END and not self._has_start:
+            tiles = sorted(self._tiles.values(), key=lambda tile: tile.header.sequence)
+            return [*(tile.encode() for tile in tiles), data]
+        if packet.kind != MessageType.TILE or self._has_start:
+            return [data]
+        self._tiles[head.x, head.y] = packet
+        return []
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-CAM-1": (
         TakesAborted,
@@ -310,7 +343,12 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         LowNumbersOnly,
         AnyOtherStream,
     ),
-    "H-CAM-2": (NarrowOverwrites, ResentOverwrites, IgnoresMiddles),
+    "H-CAM-2": (
+        NarrowOverwrites,
+        ResentOverwrites,
+        IgnoresMiddles,
+        LastWinsWithoutStart,
+    ),
     "H-CAM-3": (
         IgnoresGeometry,
         IgnoresPhase,
@@ -331,6 +369,7 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         SlowWithoutEnd,
         WaitsForQuiet,
         NeedsEndsInAPreview,
+        WaitsAsForATile,
     ),
     "H-CAM-1": (CredulousInAPreview,),
 }

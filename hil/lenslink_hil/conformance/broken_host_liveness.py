@@ -263,12 +263,36 @@ class DropsFramesWhenBusy(VirtualHost):
     _busy = 0.0
 
 
+class EverySixthBeat(Defect):
+    """Sends a Heartbeat each 0.6 s."""
+
+    def __init__(self) -> None:
+        self._count = -1
+        self._dropped = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind == MessageType.HEARTBEAT
+        if packet.kind == MessageType.HEARTBEAT and self._count % 6:
+            self._dropped += 1
+            return []
+        return [packet.encode(sequence=packet.header.sequence - self._dropped)]
+
+
+class PatientForTwoSeconds(VirtualHost):
+    """Takes the module for gone after 2 s."""
+
+    def is_gone(self) -> bool:
+        liveness = self.link._liveness
+        return self.now() - max(liveness.last_sign, liveness.busy_until) > 2.0
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-LIVE-1": (
         NoBeatsInAPreview,
         StopsAfterFewBeats,
         SlowBeats,
         NoBeatsAtStop,
+        EverySixthBeat,
     ),
     "H-LIVE-3": (FirstBusyOnly, CutsBusyLease, LongBusyIsNone),
     "H-LIVE-2": (PendingIsBusy,),
@@ -286,6 +310,7 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         UnknownIsNoLife,
         PatientAtStop,
         PatientAtFirst,
+        PatientForTwoSeconds,
     ),
     "H-LIVE-3": (
         CountsSilenceThroughLeases,

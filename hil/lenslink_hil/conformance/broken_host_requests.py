@@ -308,6 +308,52 @@ class NoLeaseOfStop(Defect):
         return [] if is_ignored else [data]
 
 
+class StopsBehindTheFrame(Defect):
+    """Ends a still with Stop when its frame is there."""
+
+    def __init__(self) -> None:
+        self._stop = False
+        self._sequence = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._stop = self._stop or packet.kind == MessageType.FRAME_END
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if not self._stop:
+            return [data]
+        self._stop = False
+        payload = Stop(1).encode()
+        stop = packet.encode(type=MessageType.STOP, frame=90, payload=payload)
+        return [stop, packet.encode(sequence=packet.header.sequence + 1)]
+
+
+class TakesLateReplies(Defect):
+    """Takes a HelloReply whenever it comes, and has RESEND no more."""
+
+    _count = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind == MessageType.HELLO_REPLY
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if packet.kind == MessageType.RESEND and self._count > 1 else [data]
+
+
+class TakesLateErrors(Defect):
+    """Takes any Error for the end of what it does."""
+
+    _asked = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._asked = packet.id or self._asked
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(frame=self._asked) if packet.kind == MessageType.ERROR else data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-REQ-1": (
         RepeatsCaptureAnew,
@@ -319,8 +365,21 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         FallingIds,
         NewIdAfterALease,
     ),
-    "H-REQ-2": (AnyErrorEnds, AnyKindOfAnswer, FlushedIsAccepted),
-    "H-REQ-3": (FlushWithStop, AsksTwiceAtOnce, CapturesEarly, StopsBeforeAccepted, QueriesBeside),
+    "H-REQ-2": (
+        AnyErrorEnds,
+        AnyKindOfAnswer,
+        FlushedIsAccepted,
+        TakesLateReplies,
+        TakesLateErrors,
+    ),
+    "H-REQ-3": (
+        FlushWithStop,
+        AsksTwiceAtOnce,
+        CapturesEarly,
+        StopsBeforeAccepted,
+        QueriesBeside,
+        StopsBehindTheFrame,
+    ),
     "H-REQ-4": (
         FirstPendingOnly,
         CutsPendingLease,

@@ -8,7 +8,10 @@ from typing import Any
 
 from lenslink_protocol.ids import EndStatus, FrameState, MessageType, PixelFormat
 from lenslink_protocol.messages import FrameEnd, FrameStart, Resend, Resent
-from lenslink_protocol.params import FRAME_STALE_MS
+from lenslink_protocol.params import (
+    END_GRACE_MS,
+    FRAME_STALE_MS,
+)
 
 from .cases import Cases, check
 from .host_steps import (
@@ -342,6 +345,16 @@ class FewerBits(Script):
         return replace(item, payload=replace(message, bits=12, white=2000, orientation=8).encode())
 
 
+def check_grace(script: Script, since: float) -> None:
+    """Check that a whole frame waits for its FrameEnd about END_GRACE_MS from a moment."""
+    ends = script.find_packets(MessageType.STOP, MessageType.FLUSH, MessageType.CLOSE)
+    over = script.wire.now() if script.end_time is None else script.end_time
+    late = min([over, *(packet.at for packet in ends)]) - since
+    most = END_GRACE_MS / 1000 + 1.0
+    said = f"the host waits {late:.1f} s for a lost FrameEnd, END_GRACE_MS is {END_GRACE_MS} ms"
+    check(late <= most, said)
+
+
 @CASES.add("H-CAM-4")
 class LostEnd(Script):
     """FrameEnd is lost, and is not sent again: the host has the whole frame in time."""
@@ -355,10 +368,7 @@ class LostEnd(Script):
 
     def judge(self, result: HostResult) -> None:
         self.check_whole_frame(result)
-        end = self.end_time if self.end_time is not None else self.wire.now()
-        late = end - self._sent
-        most = FRAME_STALE_MS / 1000 + 1.0
-        check(late <= most, f"the host waits {late:.1f} s for a lost FrameEnd")
+        check_grace(self, self._sent)
 
 
 @CASES.add("H-CAM-4")
@@ -377,10 +387,7 @@ class EndForEverLost(Script):
 
     def judge(self, result: HostResult) -> None:
         self.check_whole_frame(result)
-        end = self.end_time if self.end_time is not None else self.wire.now()
-        most = FRAME_STALE_MS / 1000 + 1.0
-        late = end - self._sent
-        check(late <= most, f"the host waits {late:.1f} s for a lost FrameEnd")
+        check_grace(self, self._sent)
 
 
 @CASES.add("H-CAM-4")
@@ -556,3 +563,19 @@ class AbortedSoon(Script):
         is_last = isinstance(before, AbortedSoon) and isinstance(before.previous, AbortedSoon)
         said = "an aborted frame is handed on as a whole one, without a wait for its FrameEnd"
         check(not (is_last and self.has_claimed), said)
+
+
+@CASES.add("H-CAM-2")
+class RepeatBeforeStart(Script):
+    """FrameStart comes last. Before it, tiles repeat received pixels with other ones."""
+
+    needs_resend = True
+
+    def make_items(self) -> list[Item]:
+        start, *tiles, end = super().make_items()
+        wrong = [
+            wrong_tile(0, 0, WIDTH, ROWS),
+            wrong_tile(0, LOST_ROW, WIDTH, ROWS, flags=1),
+            wrong_tile(16, LAST_ROW, 16, 1),
+        ]
+        return [replace(start, is_lost=True), *tiles, *wrong, end]

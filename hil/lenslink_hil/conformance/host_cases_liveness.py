@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from statistics import median
 
 from lenslink_protocol.ids import BusyReason, MessageType, NoticeReason
 from lenslink_protocol.messages import (
@@ -36,6 +37,7 @@ CASES: Cases[type[Script]] = Cases()
 _SILENCE_S = SILENCE_MS / 1000
 # A beat that is late by itself is no fault: the machine does other things as well.
 _MOST_S = SILENCE_MS / 2000 + SLACK_S
+_USUAL_S = SILENCE_MS / 2000 + 0.08
 
 
 @CASES.add("H-LIVE-1")
@@ -60,6 +62,9 @@ def check_beats(script: Script, begin: float, end: float) -> None:
     longest = max(after - before for before, after in pairwise([begin, *beats, end]))
     said = f"{longest:.2f} s without a Heartbeat, {SILENCE_MS / 2000:g} s are the most"
     check(longest <= _MOST_S, said)
+    usual = median(after - before for before, after in pairwise(beats)) if len(beats) > 2 else 0.0
+    said = f"{usual:.2f} s between most Heartbeats, {SILENCE_MS / 2000:g} s are the most"
+    check(usual <= _USUAL_S, said)
 
 
 @CASES.add("H-LIVE-1")

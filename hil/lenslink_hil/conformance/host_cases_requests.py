@@ -21,7 +21,10 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import REQUEST_RETRY_MS
 
 from .cases import Cases, check
-from .host_steps import Preview
+from .host_steps import (
+    LosingModule,
+    Preview,
+)
 from .module_peer import MODE, NO_PACKET, WIDTH, HostResult, Script
 from .packets import Packet
 
@@ -460,3 +463,50 @@ class PendingEverywhere(Preview):
 
     def _answer(self, packet: Packet) -> None:
         super().on_packet(packet)
+
+
+@CASES.add("H-REQ-3")
+class StillBeforeAccepted(Script):
+    """The frame is whole before Accepted, which is late: nothing else is asked before it."""
+
+    _is_accepted = False
+    _has_begun = False
+
+    def on_packet(self, packet: Packet) -> None:
+        other = self._has_begun and packet.kind in REQUESTS and packet.kind not in _STARTS
+        check(self._is_accepted or not other, f"{packet} is sent before Capture was answered")
+        super().on_packet(packet)
+
+    def on_capture(self, packet: Packet) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
+        self.start_frame()
+        self.call_later(0.3, lambda: self._accept(packet))
+
+    def _accept(self, packet: Packet) -> None:
+        self._is_accepted = True
+        self.send_accepted(packet)
+
+
+@CASES.add("H-REQ-2")
+class AnswersAgain(LosingModule):
+    """Answers that were taken come again, with other contents: the first ones count."""
+
+    needs_resend = True
+
+    def on_capture(self, packet: Packet) -> None:
+        asked = self.find_packets(
+            MessageType.HELLO, MessageType.GET_MANIFEST, MessageType.CONFIGURE
+        )
+        hello = replace(self.make_hello_reply(0), capabilities=0, max_payload=16, manifest_bytes=5)
+        configured = self.make_configured(Configure(self._stream, 0, MODE, 0, 0))
+        for each in asked:
+            if each.kind == MessageType.HELLO:
+                self.send_reply(each, hello)
+            elif each.kind == MessageType.GET_MANIFEST:
+                self.send_reply(each, ManifestPiece(0, 4, b"what"))
+            else:
+                self.send_reply(each, replace(configured, width=2 * WIDTH, stride=4 * WIDTH))
+                self.send_reply(each, Error(ErrorCode.STATE, b"too late"))
+        super().on_capture(packet)

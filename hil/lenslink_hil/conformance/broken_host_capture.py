@@ -29,7 +29,10 @@ from .module_peer import (
     STRIDE,
     WIDTH,
 )
-from .packets import Packet
+from .packets import (
+    Packet,
+    parse,
+)
 from .peer_wire import Tamper
 from .virtual_host import VirtualHost
 
@@ -333,6 +336,32 @@ class LastWinsWithoutStart(Defect):
         return []
 
 
+class LastFrameOnly(Defect):
+    """Takes every tile for one of the frame that began first."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.FRAME_START and self._first is None:
+            self._first = packet.id
+        is_tile = packet.kind == MessageType.TILE and self._first is not None
+        return [packet.encode(frame=self._first) if is_tile else data]
+
+
+class LastStartCounts(VirtualHost):
+    """Gives up a frame when a FrameStart of it that does not fit comes behind the right one."""
+
+    _starts = 0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        packet = parse(data)
+        self._starts += packet is not None and packet.kind == MessageType.FRAME_START
+        is_tile = packet is not None and packet.kind == MessageType.TILE
+        if not (is_tile and self._starts > 2):
+            super().send(data, lane)
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-CAM-1": (
         TakesAborted,
@@ -342,6 +371,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         BelievesTheCount,
         LowNumbersOnly,
         AnyOtherStream,
+        LastFrameOnly,
     ),
     "H-CAM-2": (
         NarrowOverwrites,
@@ -372,5 +402,6 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         WaitsAsForATile,
     ),
     "H-CAM-1": (CredulousInAPreview,),
+    "H-CAM-3": (LastStartCounts,),
 }
 """The hosts that break a clause by themselves."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lenslink_protocol.ids import BusyReason, MessageType
-from lenslink_protocol.messages import BY_TYPE, MAGIC, Busy, HelloReply
+from lenslink_protocol.messages import (
+    BY_TYPE,
+    MAGIC,
+    Busy,
+    HelloReply,
+    Resent,
+)
 from lenslink_protocol.params import HEADER_BYTES
 
 from .defects import Defect
@@ -305,10 +311,57 @@ class SearchesLittle(Tamper):
         return [data[:10_000]] if len(data) > 10_000 and parse(data) is None else [data]
 
 
+class AnyResent(_NeverOld):
+    """Takes a Resent that is not fresh."""
+
+    kinds = (MessageType.RESENT,)
+
+
+class AnyBeatReply(_NeverOld):
+    """Takes a HeartbeatReply that is not fresh."""
+
+    kinds = (MessageType.HEARTBEAT_REPLY,)
+
+
+class HealsBeatReplies(_HealsKind):
+    """Takes a HeartbeatReply whose payload CRC fails."""
+
+    kinds = (MessageType.HEARTBEAT_REPLY,)
+
+
+class AnySizeOfBeatReplies(_AnySize):
+    """Reads HeartbeatReply without a look at its size."""
+
+    kinds = (MessageType.HEARTBEAT_REPLY,)
+
+
+class AnySizeOfResents(Defect):
+    """Reads Resent without a look at its size."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.RESENT:
+            return [data]
+        known = Resent.FIXED.size
+        return [packet.encode(payload=known.to_bytes(2, "little") + packet.payload[2:])]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-FRAME-2": (HealsAccepted, HealsAcceptedOfStop, HealsStarts),
+    "H-FRAME-2": (
+        HealsAccepted,
+        HealsAcceptedOfStop,
+        HealsStarts,
+        HealsBeatReplies,
+    ),
     "H-FRAME-3": (ForgetsHalfAMagic, SearchesLittle),
-    "H-FRAME-5": (AnyAccepted, AnyPending, AnyBusy, AnyEnd, BeginsAtZero),
+    "H-FRAME-5": (
+        AnyAccepted,
+        AnyPending,
+        AnyBusy,
+        AnyEnd,
+        BeginsAtZero,
+        AnyResent,
+        AnyBeatReply,
+    ),
     "H-FRAME-6": (AnyMajorOfTiles, AnyMajorBelow),
     "H-GROW-1": (
         AnySizeOfEnds,
@@ -317,6 +370,8 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         AnySizeOfLeases,
         DropsGrownBusy,
         DropsGrownPending,
+        AnySizeOfBeatReplies,
+        AnySizeOfResents,
     ),
     "H-GROW-2": (KnownBusyOnly, KnownCapabilitiesOnly),
     "H-LIVE-3": (DropsGrownBusy, KnownBusyOnly),

@@ -354,6 +354,27 @@ class TakesLateErrors(Defect):
         return [packet.encode(frame=self._asked) if packet.kind == MessageType.ERROR else data]
 
 
+class KeepsAnswers(Defect):
+    """Keeps answers under their ids, and looks there when it has made a request."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Packet] = {}
+        self._asked: set[int] = set()
+        self._is_early = False
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_early = packet.id in self._kept and packet.id not in self._asked
+        self._asked.add(packet.id)
+        self._is_early = self._is_early or is_early
+        again = packet.kind in STARTS and self._is_early and not is_early
+        return [] if again else [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.ACCEPTED and packet.id not in self._asked:
+            self._kept[packet.id] = packet
+        return [data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-REQ-1": (
         RepeatsCaptureAnew,
@@ -371,6 +392,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         FlushedIsAccepted,
         TakesLateReplies,
         TakesLateErrors,
+        KeepsAnswers,
     ),
     "H-REQ-3": (
         FlushWithStop,

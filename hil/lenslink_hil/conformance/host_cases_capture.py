@@ -57,7 +57,7 @@ class _NotWhole(Script):
     """A frame that never becomes complete. The host must not hand it on as a whole one."""
 
     capabilities = 0
-    limit_s = 12.0
+    limit_s = 4.0
     lost_row = LOST_ROW
 
     def make_items(self) -> list[Item]:
@@ -139,7 +139,7 @@ class TileOfAnotherFrame(_NotWhole):
 class Aborted(Script):
     """All tiles come, and FrameEnd says ABORTED: the frame is not complete."""
 
-    limit_s = 12.0
+    limit_s = 4.0
     status = EndStatus.ABORTED
 
     def make_end_item(self) -> Item:
@@ -270,7 +270,7 @@ class _BadStart(Script):
     """FrameStarts that break a rule of Table 9, and none that keeps them: there is no frame."""
 
     capabilities = 0
-    limit_s = 12.0
+    limit_s = 4.0
     wrong: tuple[dict[str, Any], ...] = ()
 
     def make_items(self) -> list[Item]:
@@ -579,3 +579,30 @@ class RepeatBeforeStart(Script):
             wrong_tile(16, LAST_ROW, 16, 1),
         ]
         return [replace(start, is_lost=True), *tiles, *wrong, end]
+
+
+@CASES.add("H-CAM-1", "H-CAM-3")
+class AnotherFrameBetween(Script):
+    """Half of another frame comes between the tiles, and bad FrameStarts behind the good one."""
+
+    def _encode_item(self, item: Item) -> bytes:
+        number = item.more.get("number")
+        if number is None:
+            return super()._encode_item(item)
+        head = {"stream": self._stream, "place": item.place}
+        return self.pack(item.kind, item.payload, number, **head)
+
+    def make_items(self) -> list[Item]:
+        start, *tiles, end = super().make_items()
+        message = FrameStart.decode(start.payload)
+        others: tuple[dict[str, Any], ...] = (
+            {"width": WIDTH // 2}, {"stride": 4}, {"white": 0}, {"orientation": 0},
+        )  # fmt: skip
+        bad = [replace(start, payload=replace(message, **each).encode()) for each in others]
+        more = {"number": self.frame + 1}
+        other = replace(message, request=self.request + 7, timestamp_us=9_000_000).encode()
+        wrong = [wrong_tile(*tile.place, more=more) for tile in tiles[::2]]
+        found = [start, *bad, replace(start, payload=other, more=more)]
+        for at, tile in enumerate(tiles):
+            found += [tile, *wrong[at : at + 1]]
+        return [*found, end]

@@ -6,13 +6,19 @@ message that it has to ignore: of an answer, a lease, an end of a frame.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import BusyReason, EndStatus, MessageType
+from lenslink_protocol.ids import (
+    BusyReason,
+    EndStatus,
+    FrameState,
+    MessageType,
+)
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -20,14 +26,21 @@ from lenslink_protocol.messages import (
     Capture,
     Configure,
     FrameEnd,
+    Heartbeat,
+    HeartbeatReply,
     Hello,
     HelloReply,
     Log,
     Notice,
     Pending,
+    Resend,
+    Resent,
     StartStream,
 )
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import (
+    MAX_CONTROL,
+    MAX_PAYLOAD,
+)
 
 from .cases import Cases, check
 from .host_steps import (
@@ -36,6 +49,7 @@ from .host_steps import (
     BusyModule,
     FallsSilent,
     Lanes,
+    LosingModule,
     Preview,
 )
 from .module_peer import HostResult, Item, Script, tile_item
@@ -229,6 +243,8 @@ class ShortAnswers(_Spoiled):
     def spoil(self, packet: Packet) -> Iterator[bytes]:
         answer = self.make_answer(packet)
         payload = answer.encode()
+        yield self.pack(answer.TYPE, (len(payload) - 1).to_bytes(2, "little") + payload[2:],
+                        packet.id)  # fmt: skip
         yield self.pack(answer.TYPE, (len(payload) + 1).to_bytes(2, "little") + payload[2:],
                         packet.id)  # fmt: skip
         yield self.pack(answer.TYPE, (len(payload) - 1).to_bytes(2, "little") + payload[2:-1],
@@ -423,3 +439,65 @@ class LongNoise(Script):
         # One may be late for another reason.
         check(len(again) < 2, f"{len(again)} of {len(set(asked))} answers behind noise are lost")
         self.check_whole_frame(result)
+
+
+@CASES.add("H-FRAME-5", "H-GROW-1")
+class FalseResents(LosingModule):
+    """Resent calls a lost tile gone, and is old, of another session, or of a wrong size.
+
+    The host asks for the tile once more.
+    """
+
+    needs_resend = True
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if len(self.find_packets(MessageType.RESEND)) > 1:
+            super().on_resend(packet, message)
+            return
+        gone = struct.pack("<4H", *tile_item(LOST_ROW).place)
+        payload = Resent(message.flags & 3, FrameState.ENDED, 1, gone).encode()
+        newest, fixed = self.sequence, Resent.FIXED.size
+        for nonce, sequence in ((self.nonce, newest - 1), (self.nonce ^ 0x10, newest + 5)):
+            self._send_resent(payload, nonce=nonce, sequence=sequence)
+        self.sequence = newest
+        for size in (fixed - 1, len(payload) + 1):
+            self._send_resent(size.to_bytes(2, "little") + payload[2:])
+        # Of two rectangles that it announces there is one.
+        self._send_resent(Resent(message.flags & 3, FrameState.ENDED, 2, gone).encode())
+
+    def _send_resent(self, payload: bytes, **more: Any) -> None:
+        more |= {"stream": self._stream}
+        self.wire.send(self.pack(MessageType.RESENT, payload, self.frame, **more))
+
+
+@CASES.add("H-FRAME-2", "H-FRAME-5", "H-GROW-1")
+class FalseBeatReplies(Script):
+    """HeartbeatReplies say that all is sent, and are damaged, old, or too short.
+
+    The limits stay where they are.
+    """
+
+    def start_frame(self) -> None:
+        self.call_later(0.7, super().start_frame)
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        most = message.limit
+        payload = HeartbeatReply(1, most, (0, 0, 0), message.time_us, 1).encode()
+        kind, newest = MessageType.HEARTBEAT_REPLY, self.sequence
+        old = self.pack(kind, payload, sequence=newest - 1)
+        other = self.pack(kind, payload, nonce=self.nonce ^ 0x10, sequence=newest + 5)
+        self.sequence = newest
+        long = self.pack(kind, (len(payload) + 1).to_bytes(2, "little") + payload[2:])
+        for data in (old, other, long, damage_payload_crc(self.pack(kind, payload))):
+            self.wire.send(data)
+        super().on_heartbeat(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        beats = [packet.message() for packet in self.find_packets(MessageType.HEARTBEAT)]
+        limits = [beat.limit[self._stream] for beat in beats if isinstance(beat, Heartbeat)]
+        granted = [each for each in limits if each]
+        # A window may grow a little. Each reply that is believed would add a window.
+        most = 2 * granted[0] + 2 * MAX_PAYLOAD
+        said = f"limits rise from {granted[0]} to {granted[-1]}, and one frame was sent"
+        check(granted[-1] <= most, said)

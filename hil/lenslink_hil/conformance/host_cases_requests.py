@@ -510,3 +510,18 @@ class AnswersAgain(LosingModule):
                 self.send_reply(each, replace(configured, width=2 * WIDTH, stride=4 * WIDTH))
                 self.send_reply(each, Error(ErrorCode.STATE, b"too late"))
         super().on_capture(packet)
+
+
+@CASES.add("H-REQ-2")
+class AnswersInAdvance(Script):
+    """Accepted comes under the ids of the next requests, before they are made: they still wait."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        for number in range(packet.id + 1, packet.id + 4):
+            accepted = Accepted(self._stream, self.frame).encode()
+            self.wire.send(self.pack(Accepted.TYPE, accepted, number))
+        super().on_configure(packet, message)
+
+    def on_capture(self, packet: Packet) -> None:
+        if len(self.find_packets(*_STARTS)) > 1:
+            super().on_capture(packet)

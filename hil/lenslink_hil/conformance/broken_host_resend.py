@@ -222,6 +222,18 @@ class ForgetsTilesWithoutStart(Defect):
         return [edit_message(packet, count=1, ranges=everything)]
 
 
+class ComparesFramesPlainly(Defect):
+    """Takes a frame with a smaller number than the newest one for an old one."""
+
+    _newest = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind not in DATA:
+            return [data]
+        self._newest = max(self._newest, packet.id)
+        return [data] if packet.id == self._newest else []
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-RESEND-1": (
         NarrowIsARow,
@@ -232,7 +244,13 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         AsksBehindEndsOnly,
         ForgetsTilesWithoutStart,
     ),
-    "H-RESEND-2": (StartOnce, StartOfStillsOnly, ForgetsStart, DropsRest),
+    "H-RESEND-2": (
+        StartOnce,
+        StartOfStillsOnly,
+        ForgetsStart,
+        DropsRest,
+        ComparesFramesPlainly,
+    ),
     "H-RESEND-3": (
         UnknownIsUnderWay,
         GoneOnlyAtTheEnd,

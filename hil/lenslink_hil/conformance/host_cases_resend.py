@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from lenslink_protocol.ids import FrameState, MessageType
-from lenslink_protocol.messages import FrameEnd, Resend, Resent
+from lenslink_protocol.messages import (
+    Accepted,
+    FrameEnd,
+    Resend,
+    Resent,
+    Stop,
+)
 from lenslink_protocol.params import MAX_RANGES, RESEND_TRIES
 
 from .cases import Cases, check
@@ -480,3 +486,32 @@ class TailLost(_Asked):
 
     def make_items(self) -> list[Item]:
         return super().make_items()[:-1]
+
+
+@CASES.add("H-RESEND-2")
+class PreviewBehindTheWrap(Preview):
+    """Frame numbers wrap at 2^32 in a preview, and FrameStart of frame 0 is lost."""
+
+    needs_resend = True
+    interval_s = 0.08
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.frame = 0xFFFFFFFE
+
+    def start_frame(self) -> None:
+        self.frame &= 0xFFFFFFFF
+        super().start_frame()
+        self.begun[self._stream] = min(self.frame + 1, 0xFFFFFFFF)
+
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=self.frame == 0), *rest]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if packet.id == self.frame:
+            super().on_resend(packet, message)
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        self.end_frame()
+        self.send_reply(packet, Accepted(message.stream, (self.frame + 1) & 0xFFFFFFFF))

@@ -22,6 +22,7 @@ from . import (
     module_cases_authentication,
     module_cases_calibration,
     module_cases_capture,
+    module_cases_changes,
     module_cases_clock,
     module_cases_closing,
     module_cases_configure,
@@ -29,8 +30,10 @@ from . import (
     module_cases_events,
     module_cases_growth,
     module_cases_lanes,
+    module_cases_lists,
     module_cases_liveness,
     module_cases_manifest,
+    module_cases_motion,
     module_cases_opening,
     module_cases_packets,
     module_cases_packing,
@@ -42,6 +45,7 @@ from . import (
     module_cases_settings,
     module_cases_stop_and_flush,
     module_cases_test_actions,
+    module_cases_values,
 )
 from .cases import Case, Failed, NotClaimed, NotRun
 from .clauses import load_clauses
@@ -104,7 +108,11 @@ def list_module_cases() -> list[ModuleCase]:
         module_cases_requests,
         module_cases_query,
         module_cases_configure,
+        module_cases_lists,
         module_cases_settings,
+        module_cases_values,
+        module_cases_motion,
+        module_cases_changes,
         module_cases_stop_and_flush,
         module_cases_credits,
         module_cases_power,

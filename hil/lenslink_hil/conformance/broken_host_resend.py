@@ -234,6 +234,15 @@ class ComparesFramesPlainly(Defect):
         return [data] if packet.id == self._newest else []
 
 
+class ReopensFrames(VirtualHost):
+    """Opens a frame anew when a packet of it comes late."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        found._discard_if_past = lambda stream, number: False  # type: ignore[method-assign]
+        return found
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-RESEND-1": (
         NarrowIsARow,
@@ -263,5 +272,6 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
     "H-RESEND-3": (AsksNineTimes,),
+    "H-RESEND-1": (ReopensFrames,),
 }
 """The hosts that break a clause by themselves."""

@@ -515,3 +515,27 @@ class PreviewBehindTheWrap(Preview):
     def on_stop(self, packet: Packet, message: Stop) -> None:
         self.end_frame()
         self.send_reply(packet, Accepted(message.stream, (self.frame + 1) & 0xFFFFFFFF))
+
+
+@CASES.add("H-RESEND-1")
+class LateTiles(Preview):
+    """Tiles of the frame before come again in a preview: nothing of that frame is asked for."""
+
+    needs_resend = True
+    interval_s = 0.25
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        late = [tile_item(row, flags=1, more={"number": self.frame - 1}) for row in (0, LOST_ROW)]
+        return [*late, *found] if self.frame else found
+
+    def _encode_item(self, item: Item) -> bytes:
+        if "number" not in item.more:
+            return super()._encode_item(item)
+        more = {"stream": self._stream, "flags": item.flags, "place": item.place}
+        return self.pack(item.kind, item.payload, item.more["number"], **more)
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        said = f"Resend asks for frame {packet.id}, which was whole, when frame {self.frame} comes"
+        check(packet.id == self.frame, said)
+        super().on_resend(packet, message)

@@ -243,6 +243,31 @@ class ReopensFrames(VirtualHost):
         return found
 
 
+class AsksBehindEachTile(Defect):
+    """Counts its tries from 0 behind each tile, and asks again at once."""
+
+    def __init__(self) -> None:
+        self._asked: Packet | None = None
+        self._tiles = 0
+        self._more = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_wrong = packet.kind == MessageType.TILE and packet.header.y >= HEIGHT
+        self._tiles += is_wrong
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        sequence = packet.header.sequence + self._more
+        found = [packet.encode(sequence=sequence)]
+        if packet.kind == MessageType.RESEND:
+            self._asked = packet
+        elif self._asked is not None and self._tiles:
+            self._tiles = 0
+            self._more += 1
+            found.append(self._asked.encode(sequence=sequence + 1))
+        return found
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-RESEND-1": (
         NarrowIsARow,
@@ -266,6 +291,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         ForgetsGone,
         FirstGoneOnly,
         ExactGoneOnly,
+        AsksBehindEachTile,
     ),
 }
 """The defects on the line of the driver, by clause."""

@@ -539,3 +539,23 @@ class LateTiles(Preview):
         said = f"Resend asks for frame {packet.id}, which was whole, when frame {self.frame} comes"
         check(packet.id == self.frame, said)
         super().on_resend(packet, message)
+
+
+@CASES.add("H-RESEND-3")
+class UselessAnswers(LosingModule):
+    """Each Resend is answered with tiles that do not fit, which do not count as packets."""
+
+    needs_resend = True
+    limit_s = 12.0
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        asked = len(self.find_packets(MessageType.RESEND))
+        said = f"Resend is sent {asked} times, and tiles that do not fit came in between"
+        # The first may have been on its way before the frame's last packet came.
+        check(asked <= RESEND_TRIES + 1, said)
+        outside = replace(tile_item(0), place=(0, HEIGHT, WIDTH, ROWS), flags=1)
+        short = replace(tile_item(LOST_ROW), flags=1)
+        self.queue += [outside, replace(short, payload=short.payload[:-2])]
+
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame without one of its tiles is handed on as a whole one")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from lenslink_protocol.controls import Setting
 from lenslink_protocol.ids import ConfigureFlag, ErrorCode, MessageType
 from lenslink_protocol.messages import (
     Accepted,
@@ -14,6 +16,7 @@ from lenslink_protocol.messages import (
     Error,
     Stop,
 )
+from lenslink_protocol.packings import Layout, find_layout
 from lenslink_protocol.params import MAX_STREAMS
 
 from .broken_steps import OtherPlan
@@ -263,6 +266,73 @@ class StopsAnything(PlainModule):
         super().on_stop(number, message)
 
 
+class RepeatsUnknownFlags(PlainModule):
+    """Repeats all flags of Configure in Configured."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        return replace(plan, flags=plan.flags | message.flags)
+
+
+class OwnChoiceIsAdjusted(PlainModule):
+    """Says ADJUSTED of a format that it has chosen itself."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        is_own = message.pixel_format == 0
+        return replace(plan, flags=plan.flags | ConfigureFlag.ADJUSTED) if is_own else plan
+
+
+class LastFormatAgain(PlainModule):
+    """Takes the format of the configuration before if Configure names none."""
+
+    def chosen_format(self, message: Configure) -> Layout:
+        before = self.streams[message.stream].plan
+        if message.pixel_format == 0 and before is not None:
+            return find_layout(before.pixel_format)
+        return super().chosen_format(message)
+
+
+class TrialSetsTheMode(PlainModule):
+    """Takes the mode of a trial."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        super().on_configure(number, message)
+        stream = self.streams[message.stream]
+        if message.flags & ConfigureFlag.TEST_ONLY and stream.plan is not None:
+            stream.plan = replace(stream.plan, mode=message.mode)
+
+
+class NextIsNothing(PlainModule):
+    """States no ``first_frame`` in the Accepted of Stop and SetBudget."""
+
+    def answer_in_order(
+        self, number: int, message: AnyMessage, streams: Collection[int] | None = None
+    ) -> None:
+        if isinstance(message, Accepted):
+            message = replace(message, first_frame=0)
+        super().answer_in_order(number, message, streams)
+
+
+class ControlsBeforeState(PlainModule):
+    """Looks at the controls of a list before it looks at the state."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        found = super().read_list(data, frames)
+        self.check_controls(found)
+        return found
+
+
+class OneFormat(PlainModule):
+    """Sends each stream in the format that was configured last."""
+
+    def apply_plan(self, stream: Stream, plan: Configured) -> None:
+        super().apply_plan(stream, plan)
+        for each in self.streams:
+            if each.plan is not None:
+                each.plan = replace(each.plan, pixel_format=plan.pixel_format)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-STATE-1": (
         StaysStreaming,
@@ -278,8 +348,15 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         SettingsOfRefused,
         ChangesUnconfigured,
         ChangesCaptures,
+        NextIsNothing,
+        ControlsBeforeState,
     ),
-    "M-STATE-2": (TrialApplies, TrialWithoutFlag, TrialUnconfigures),
+    "M-STATE-2": (
+        TrialApplies,
+        TrialWithoutFlag,
+        TrialUnconfigures,
+        TrialSetsTheMode,
+    ),
     "M-STATE-3": (
         ShorterTiles,
         OtherFormatUnsaid,
@@ -287,9 +364,14 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         OneRowATile,
         LimitHidesFormat,
         HostsBoundIsSilent,
+        OwnChoiceIsAdjusted,
+        LastFormatAgain,
     ),
     "M-STATE-4": (AnyStream, CapturesNothing, UnsupportedIsState, StopsAnything),
     "M-STOP-1": (StopsBoth,),
+    "M-GROW-2": (RepeatsUnknownFlags,),
+    "M-PACK-1": (OneFormat,),
+    "M-CAM-2": (OneFormat,),
 }
 """The plain modules that break a clause."""
 

@@ -10,12 +10,14 @@ from lenslink_protocol.controls import encode_settings
 from lenslink_protocol.ids import ConfigureFlag, ControlId, ErrorCode, MessageType
 from lenslink_protocol.messages import (
     Accepted,
+    AnyMessage,
     Capture,
     Configure,
     Configured,
     Error,
     Flush,
     Flushed,
+    SetBudget,
     SetSettings,
     StartStream,
     Stop,
@@ -378,3 +380,106 @@ def nothing_beyond_the_last(peer: HostPeer) -> None:
             peer.expect_error(message, ErrorCode.UNSUPPORTED)
     for stream in (STILL, PREVIEW):
         peer.expect_error(Capture(stream, 0), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-STATE-3", "M-GROW-2")
+def nothing_to_adjust(peer: HostPeer) -> None:
+    """What the module chooses is its first format, not ADJUSTED; unknown flags have no effect."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    mode = peer.find_smallest_mode().id
+    first = manifest.formats[0] if manifest.formats else None
+    for stream in ALL_STREAMS:
+        for pixel_format in (0, *manifest.formats[-2:]):
+            peer.call(Configure(stream, 0, mode, pixel_format, 0), Configured)
+            for flags in (0, ConfigureFlag.TEST_ONLY, 0xFC, 0xFC | ConfigureFlag.TEST_ONLY):
+                answer = peer.call(Configure(stream, flags, mode, 0, 0), Configured)
+                said = f"Configure with the flags {int(flags):#x} gets {describe(answer)}"
+                check(answer.flags == flags & ConfigureFlag.TEST_ONLY, said)
+                check(answer.stream == stream, said)
+                said = f"no format is named, and {answer.pixel_format:#x} is applied"
+                check(first in (None, answer.pixel_format), said)
+
+
+@CASES.add("M-STATE-2")
+def a_trial_of_everything(peer: HostPeer) -> None:
+    """A trial of another mode, crop, format and length leaves each of them as it was."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    mode = peer.find_smallest_mode().id
+    other = next((each.id for each in manifest.modes if each.id != mode), mode)
+    formats: list[int] = list(manifest.formats) or [0]
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        before = peer.call(Configure(stream, 0, mode, formats[0], 0, 2, 2, 16, 16), Configured)
+        trial = Configure(stream, ConfigureFlag.TEST_ONLY, other, formats[-1], 64, 4, 4, 12, 8)
+        peer.call(trial, Configured)
+        mark = len(peer.log)
+        peer.call(Capture(stream, 1), Accepted)
+        picture = peer.wait_for_frame(stream, mark)
+        check_cover(before, picture)
+        start = read_frame_start(picture)
+        got = (start.mode, start.pixel_format, start.crop_x, start.crop_y)
+        wanted = (before.mode, before.pixel_format, 2, 2)
+        check(got == wanted, f"mode, format and place are {got} behind a trial, not {wanted}")
+
+
+@CASES.add("M-STATE-1")
+def first_frame_of_each_answer(peer: HostPeer) -> None:
+    """``first_frame`` of each Accepted is the number of the next frame of any stream."""
+    peer.open_session()
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        peer.configure(stream)
+    mark = len(peer.log)
+    peer.start_capture()
+    end = peer.wait_for_frame(STILL, mark).end
+    assert end is not None
+    messages: list[AnyMessage] = [Stop(stream) for stream in ALL_STREAMS]
+    messages += [SetSettings(stream, b"") for stream in ALL_STREAMS]
+    for message in (*messages, SetBudget(0xFFFFFFFF), Capture(PREVIEW, 1)):
+        answer = peer.call(message, Accepted)
+        said = f"{describe(message)} behind frame {end.id} gets {describe(answer)}"
+        check(answer.first_frame == (end.id + 1) & 0xFFFFFFFF, said)
+
+
+@CASES.add("M-STATE-1")
+def state_before_other_errors(peer: HostPeer) -> None:
+    """Where the state of the stream forbids a request, its settings are not looked at."""
+    peer.open_session()
+    wrong = encode_settings([every(ControlId.SETTLED, 2)])
+    for stream in ALL_STREAMS:
+        for message in (Capture(stream, 1, wrong), StartStream(stream, 0, wrong)):
+            peer.expect_error(message, ErrorCode.STATE)
+        peer.expect_error(SetSettings(stream, wrong), ErrorCode.STATE)
+    peer.configure(PREVIEW)
+    peer.call(START_50_FPS, Accepted)
+    for message in (Capture(PREVIEW, 1, wrong), StartStream(PREVIEW, 0, wrong)):
+        peer.expect_error(message, ErrorCode.STATE)
+    peer.expect_error(SetSettings(PREVIEW, wrong), ErrorCode.UNSUPPORTED)
+    crop = Configure(PREVIEW, 0, peer.find_smallest_mode().id, 0, 0, 1, 1, 1, 1)
+    peer.expect_error(crop, ErrorCode.STATE)
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+@CASES.add("M-PACK-1", "M-CAM-2")
+def formats_side_by_side(peer: HostPeer) -> None:
+    """Each stream has the format and the length of tiles that were configured for it."""
+    peer.open_session()
+    formats: list[int] = list(peer.get_manifest().formats) or [0]
+    mode = peer.find_smallest_mode().id
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    plans = {}
+    for stream in ALL_STREAMS:
+        form = formats[-1 - stream % len(formats)]
+        message = Configure(stream, 0, mode, form, 64 << stream, 0, 0, 32, 8)
+        plans[stream] = peer.call(message, Configured)
+    for stream, plan in plans.items():
+        mark = len(peer.log)
+        peer.call(Capture(stream, 1), Accepted)
+        picture = peer.wait_for_frame(stream, mark)
+        check_cover(plan, picture)
+        start = read_frame_start(picture)
+        got = (start.pixel_format, start.stride)
+        said = f"format and stride of stream {stream} are {got}, as configured beside others"
+        check(got == (plan.pixel_format, plan.stride), said)

@@ -333,12 +333,12 @@ def preview_beside_the_roi(peer: HostPeer) -> None:
         check(pair != (ROI, ROI), f"frames {number} and {number + 1} are of the ROI")
 
 
-_GAP_S = 0.25
+_GAP_S = 0.15
 
 
-def _check_turns(peer: HostPeer) -> None:
+def _check_turns(packets: list[Packet]) -> None:
     """Check that a frame of the preview is between each two of the ROI, also where stills are."""
-    starts = dict(_list_starts(peer.log))
+    starts = dict(_list_starts(packets))
     since = -1
     for number in range(min(starts), max(starts) + 1):
         # A frame whose FrameStart was lost, or waits, may be one of the preview.
@@ -360,17 +360,26 @@ def turns_beside_stills_and_without_credits(peer: HostPeer) -> None:
         _configure(peer, stream, mode, crop)
     # The preview's tiles wait, and there is little of them.
     peer.grant_credits(0, PLENTY, PLENTY)
-    for stream in (PREVIEW, ROI):
-        _start(peer, stream)
+    # The preview is due whenever the ROI is, and few of its frames wait.
+    for stream, interval_us in ((PREVIEW, 10_000), (ROI, 20_000)):
+        peer.call(StartStream(stream, interval_us), Accepted)
     peer.collect(_GAP_S)
     peer.grant_credits(PLENTY, PLENTY, PLENTY)
-    for _ in range(4):
-        mark = len(peer.log)
-        peer.start_capture()
-        peer.wait_for_frame(STILL, mark)
+    mark = len(peer.log)
+    for stream in (ROI, PREVIEW):
+        peer.wait_for_frame(stream, mark)
+        peer.call(Stop(stream), Accepted)
+    _check_turns(peer.log)
+    mark = len(peer.log)
     for stream in (PREVIEW, ROI):
-        peer.wait_for_frame(stream, len(peer.log))
-    _check_turns(peer)
+        _start(peer, stream)
+    for _ in range(4):
+        # Behind a frame of the preview comes one of the ROI, and behind that the still.
+        start = len(peer.log)
+        peer.wait_for(lambda p: bool(_list_starts([p])) and p.header.stream == PREVIEW, 1.0, start)
+        peer.start_capture()
+        peer.wait_for_frame(STILL, start)
+    _check_turns(peer.log[mark:])
     peer.call(Stop(PREVIEW), Accepted)
     # A preview of one frame has its turn too.
     mark = len(peer.log)

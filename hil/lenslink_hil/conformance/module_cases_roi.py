@@ -334,6 +334,7 @@ def preview_beside_the_roi(peer: HostPeer) -> None:
 
 
 _GAP_S = 0.15
+_LATER_S = 0.004
 
 
 def _check_turns(packets: list[Packet]) -> None:
@@ -376,7 +377,8 @@ def turns_beside_stills_and_without_credits(peer: HostPeer) -> None:
     for _ in range(4):
         # Behind a frame of the preview comes one of the ROI, and behind that the still.
         start = len(peer.log)
-        peer.wait_for(lambda p: bool(_list_starts([p])) and p.header.stream == PREVIEW, 1.0, start)
+        peer.wait_for_frame(PREVIEW, start)
+        peer.collect(_LATER_S)
         peer.start_capture()
         peer.wait_for_frame(STILL, start)
     _check_turns(peer.log[mark:])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from lenslink_protocol.controls import encode_settings
-from lenslink_protocol.ids import ConfigureFlag, ControlId, ErrorCode, MessageType
+from lenslink_protocol.ids import ConfigureFlag, ControlId, ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -17,11 +17,13 @@ from lenslink_protocol.messages import (
     Error,
     Flush,
     Flushed,
+    FrameStart,
     SetBudget,
     SetSettings,
     StartStream,
     Stop,
 )
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .cases import Cases, Failed, check
@@ -462,24 +464,93 @@ def state_before_other_errors(peer: HostPeer) -> None:
     peer.call(Stop(PREVIEW), Accepted)
 
 
+def _check_start(peer: HostPeer, plan: Configured, start: FrameStart, what: str) -> None:
+    """Check FrameStart against Configured, the manifest and Table 9."""
+    sensor = peer.get_manifest().sensor
+    got = (start.mode, start.width, start.height, start.pixel_format, start.stride)
+    wanted = (plan.mode, plan.width, plan.height, plan.pixel_format, plan.stride)
+    check(got == wanted, f"{what}: mode, size, format and stride are {got}, not {wanted}")
+    check(start.cfa == sensor.cfa, f"{what}: cfa {start.cfa}, the sensor has {sensor.cfa}")
+    depth = find_layout(plan.pixel_format).depth
+    said = f"{what}: bits {start.bits} of a format of {depth}, white {start.white}"
+    check(8 <= start.bits <= depth and 1 <= start.white < 1 << start.bits, said)
+    said = f"{what}: black_milli {start.black_milli}, white {start.white}"
+    check(all(black < 1000 * start.white for black in start.black_milli), said)
+    check(1 <= start.orientation <= 8, f"{what}: orientation {start.orientation}")
+
+
 @CASES.add("M-PACK-1", "M-CAM-2")
-def formats_side_by_side(peer: HostPeer) -> None:
-    """Each stream has the format and the length of tiles that were configured for it."""
+def streams_side_by_side(peer: HostPeer) -> None:
+    """Each stream has the mode, the crop, the format and the tiles that were configured for it."""
     peer.open_session()
-    formats: list[int] = list(peer.get_manifest().formats) or [0]
-    mode = peer.find_smallest_mode().id
+    manifest = peer.get_manifest()
+    formats: list[int] = list(manifest.formats) or [0]
+    modes = sorted(manifest.modes, key=lambda mode: mode.width * mode.height)[:2]
     peer.grant_credits(PLENTY, PLENTY, PLENTY)
     plans = {}
     for stream in ALL_STREAMS:
-        form = formats[-1 - stream % len(formats)]
-        message = Configure(stream, 0, mode, form, 64 << stream, 0, 0, 32, 8)
+        form, mode = formats[-1 - stream % len(formats)], modes[stream % len(modes)].id
+        limit, x = 256 >> stream, 2 * stream
+        message = Configure(stream, 0, mode, form, limit, x, 2, min(32, modes[0].width - x) & ~1, 8)
         plans[stream] = peer.call(message, Configured)
     for stream, plan in plans.items():
         mark = len(peer.log)
         peer.call(Capture(stream, 1), Accepted)
         picture = peer.wait_for_frame(stream, mark)
         check_cover(plan, picture)
-        start = read_frame_start(picture)
-        got = (start.pixel_format, start.stride)
-        said = f"format and stride of stream {stream} are {got}, as configured beside others"
-        check(got == (plan.pixel_format, plan.stride), said)
+        _check_start(peer, plan, read_frame_start(picture), f"stream {stream} beside others")
+
+
+@CASES.add("M-STATE-3", "M-STATE-2", "M-PACK-2")
+def limits_of_crops_and_formats(peer: HostPeer) -> None:
+    """A limit holds for the rows of the crop in their format, and a trial says what is applied."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    mode = peer.find_smallest_mode()
+    width = min(40, mode.width) & ~1
+    formats: list[int] = list(manifest.formats) or [0]
+    # A format of each length of a row.
+    kinds = {find_layout(form).bits: form for form in formats if form} or {0: 0}
+    for stream, form in product(ALL_STREAMS, kinds.values()):
+        whole = Configure(stream, 0, mode.id, form, 0, 0, 0, width, 8)
+        stride = peer.call(whole, Configured).stride
+        for limit in (1, stride * 2 // 3, stride, stride + 8, 2 * stride + 2, 5 * stride):
+            message = replace(whole, tile_bytes=limit)
+            trial = peer.call(replace(message, flags=ConfigureFlag.TEST_ONLY), Configured)
+            answer = peer.call(message, Configured)
+            said = f"a trial said {describe(trial)}, and {describe(answer)} is applied"
+            check(replace(trial, flags=trial.flags & ~ConfigureFlag.TEST_ONLY) == answer, said)
+            is_adjusted = answer.flags & ConfigureFlag.ADJUSTED
+            said = f"a limit of {limit} bytes gets {describe(answer)}, which is not ADJUSTED"
+            check(is_adjusted or does_limit_allow(limit, answer), said)
+            size = answer.stride * answer.height
+            check(answer.frame_bytes == size, f"{answer.frame_bytes} bytes a frame, not {size}")
+
+
+@CASES.add("M-STATE-3", "M-PACK-2", "M-STATE-2")
+def formats_that_are_not_listed(peer: HostPeer) -> None:
+    """A format that the manifest does not list is refused, or another one applied with ADJUSTED."""
+    peer.open_session()
+    listed = set(peer.get_manifest().formats)
+    mode = peer.find_smallest_mode().id
+    strange = [code for code in PixelFormat if code not in listed]
+    depths = {find_layout(code).depth for code in listed}
+    # Other phases of the formats that it lists are the ones that a module may take for its own.
+    near = [code for code in strange if find_layout(code).depth in depths]
+    tried: list[int] = [*near[:4], *strange[:2], *strange[-2:], 1, 0xFFFFFFFF]
+    for stream, code in product(ALL_STREAMS, tried):
+        message = Configure(stream, 0, mode, code, 0)
+        answers = []
+        for flags in (ConfigureFlag.TEST_ONLY, 0):
+            answer = peer.try_call(replace(message, flags=flags))
+            said = f"the format {code:#x}, which is not listed, gets {describe(answer)}"
+            if isinstance(answer, Configured):
+                check(not listed or answer.pixel_format in listed, said)
+                # A module that lists none has one all the same.
+                differs = answer.pixel_format != code
+                check(not differs or answer.flags & ConfigureFlag.ADJUSTED, said)
+            else:
+                code_of = answer.code if isinstance(answer, Error) else None
+                check(code_of == ErrorCode.UNSUPPORTED, said)
+            answers.append(replace(answer, flags=0) if isinstance(answer, Configured) else None)
+        check(answers[0] == answers[1], f"a trial of the format {code:#x} is answered differently")

@@ -113,8 +113,9 @@ class _Search:
     def expand(self, number: int, saved: bytes) -> None:
         """Do each possible action in a copy of a state, and add the states behind them."""
         # The copy that lists the actions is unchanged, so the first action is done in it.
-        unused: World | None = load(saved)
-        for action in unused.list_actions():
+        first = load(saved)
+        unused: World | None = first
+        for action in first.list_actions():
             world, unused = unused or load(saved), None
             try:
                 world.act(action)

@@ -10,7 +10,7 @@ import pytest
 
 from lenslink.errors import UsageError
 from lenslink.srgb import XYZ_FROM_SRGB, encode_srgb
-from lenslink_isp import RawImage
+from lenslink_isp import RawImage, open_raw
 from lenslink_isp.develop.still import StillSettings
 from lenslink_isp.zoom import agreement, detail, zoom_burst, zoom_reference
 from lenslink_isp.zoom.fine_picture import FinePicture, Samples, predict
@@ -134,6 +134,24 @@ def test_noise_is_taken_out_of_flat_parts(rng):
 def test_frames_without_a_noise_profile_get_one_that_is_measured(rng):
     frames = [replace(each, noise_profile=None) for each in make_burst(make_scene(320, 384), rng)]
     assert min(zoom_burst.zoom_burst(frames).shares) > 0.8
+
+
+def test_a_camera_of_another_maker_zooms_without_a_fault(data):
+    """Parts of one file, moved by whole cells, with new noise: nothing but noise may change."""
+    raw = open_raw(data("colorchart.dng"))
+    rng = np.random.default_rng(4)
+    frames = []
+    for right, down in ((0, 0), (2, 0), (-2, 4), (0, -2)):
+        part = raw.mosaic[600 - down : 900 - down, 700 - right : 1100 - right].astype(float)
+        noisy = np.clip(np.round(part + rng.normal(0, 3, part.shape)), 0, 65535)
+        frames.append(replace(raw, mosaic=noisy.astype(np.uint16)))
+    zoomed = zoom_burst.zoom_burst(frames, settings=PLAIN)
+    assert min(zoomed.shares) > 0.9
+    alone = enlarge_one(replace(frames[0], mosaic=raw.mosaic[600:900, 700:1100].copy()))
+    inside = np.s_[32:-32, 32:-32]
+    difference = zoomed.picture.astype(float)[inside] - alone[inside]
+    assert np.abs(difference.mean(axis=(0, 1))).max() < 1
+    assert difference.std() < 4
 
 
 def test_bursts_that_make_no_sense_are_refused(rng):

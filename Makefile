@@ -17,6 +17,8 @@ ARGS =
 
 # The caller's packages must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# The tests start a thousand processes. Each would compile our modules if no .pyc may be written.
+unexport PYTHONDONTWRITEBYTECODE
 .NOTPARALLEL:
 .PHONY: help demo test unit property golden firmware packaging e2e test-kernel check gen gen-check
 .PHONY: nightly mutate fuzz bench bench-peers train-denoiser dist lock clean

@@ -48,6 +48,16 @@ class EventsOfFrames(PlainModule):
     event_frame = 1
 
 
+class RareReports(PlainModule):
+    """Reports its supply every three seconds."""
+
+    def step(self) -> None:
+        before = self.next_event
+        super().step()
+        if self.next_event != before:
+            self.next_event += 2.0
+
+
 class _OtherEvents(PlainModule):
     def make_event(self, kind: EventKind) -> Event:
         return self.change(super().make_event(kind))
@@ -110,7 +120,14 @@ class TimeOfTheStart(_OtherEvents):
 
 
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-EVT-1": (NoFirstEvents, NoHeatEvents, EventsForAll, EventsOnceWanted, EventsOfFrames),
+    "M-EVT-1": (
+        NoFirstEvents,
+        NoHeatEvents,
+        EventsForAll,
+        EventsOnceWanted,
+        EventsOfFrames,
+        RareReports,
+    ),
     "M-EVT-2": (
         CountersOfTheSession,
         CountersAreDifferences,

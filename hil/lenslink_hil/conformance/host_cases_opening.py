@@ -18,6 +18,11 @@ CASES: Cases[type[Script]] = Cases()
 _NEAR = 1 << 14
 """Two nonces that are closer than this are no random numbers, but a counter or a clock."""
 
+_CLOCK_US = 50_000
+"""Two nonces that differ by the time between them, give or take this, are a clock."""
+_FEW_BITS = 1 << 18
+"""Of random nonces one in 268 million pairs lies below this."""
+
 
 @CASES.add("H-HELLO-1")
 class FreshNonce(Script):
@@ -33,6 +38,10 @@ class FreshNonce(Script):
             step = (self.nonce - self.previous.nonce) & 0xFFFFFFFF
             said = f"the nonce {self.nonce:#x} follows {self.previous.nonce:#x}: it is counted"
             check(_NEAR < step < (1 << 32) - _NEAR, said)
+            passed_us = (self.log[0].at - self.previous.log[0].at) * 1e6
+            check(abs(step - passed_us) > _CLOCK_US, f"{said} like a clock in microseconds")
+            largest = max(self.nonce, self.previous.nonce)
+            check(largest > _FEW_BITS, f"{said}, and both have few bits")
 
 
 @CASES.add("H-HELLO-1")

@@ -238,17 +238,6 @@ class StartLostTwice(Script):
             ]
 
 
-@CASES.add("H-RESEND-2")
-class StartDamaged(Script):
-    """FrameStart comes damaged: the host asks for it."""
-
-    needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        first, *rest = super().make_items()
-        return [replace(first, is_damaged=True), *rest]
-
-
 @CASES.add("H-RESEND-3")
 class GoneTile(LosingModule):
     """A lost tile is no longer held: the host does not ask for it twice, nor has it a frame."""
@@ -450,3 +439,44 @@ class TwoAreGone(Script):
 
     def judge(self, result: HostResult) -> None:
         check(not result.ok, "a frame without two of its tiles is handed on as a whole one")
+
+
+@CASES.add("H-RESEND-3")
+class GoneIsWider(GoneTile):
+    """Resent calls more gone than was asked for, in two rectangles: nothing of it is asked for."""
+
+    def pack(self, kind: int, payload: bytes, number: int = 0, **more: Any) -> bytes:
+        if kind == MessageType.RESENT:
+            half = WIDTH // 2
+            places = [(x, LOST_ROW - ROWS, half, 3 * ROWS) for x in (0, half)]
+            gone = b"".join(struct.pack("<4H", *place) for place in places)
+            payload = replace(Resent.decode(payload), count=2, gone=gone).encode()
+        return super().pack(kind, payload, number, **more)
+
+
+@CASES.add("H-RESEND-1", "H-RESEND-2")
+class StartAndTileLost(LostTile):
+    """FrameStart and a tile are lost: both are asked for, and nothing that was received."""
+
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=True), *rest]
+
+    def judge(self, result: HostResult) -> None:
+        asked = [packet.message() for packet in self.find_packets(MessageType.RESEND)]
+        has_start = any(isinstance(each, Resend) and each.flags & 1 for each in asked)
+        check(has_start, "a lost FrameStart is not asked for")
+        super().judge(result)
+
+
+@CASES.add("H-RESEND-1")
+class TailLost(_Asked):
+    """The last two tiles and FrameEnd are lost: they are asked for when the frame is quiet."""
+
+    _has_asked = False
+
+    def is_lost(self, place: tuple[int, int, int, int]) -> bool:
+        return place[1] >= LAST_ROW - ROWS
+
+    def make_items(self) -> list[Item]:
+        return super().make_items()[:-1]

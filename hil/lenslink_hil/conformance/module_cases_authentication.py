@@ -87,7 +87,7 @@ def proofs_differ(peer: HostPeer) -> None:
 def _open_for_hmac(peer: HostPeer) -> None:
     """Open a session of a module that has HMAC_SHA256."""
     has_auth = peer.open_session(ALL | Capability.AUTH).capabilities & Capability.AUTH
-    if not has_auth or AuthScheme.HMAC_SHA256 not in peer.read_manifest().schemes:
+    if not has_auth or AuthScheme.HMAC_SHA256 not in peer.get_manifest().schemes:
         raise NotClaimed("the module does not have HMAC_SHA256")
 
 
@@ -110,7 +110,7 @@ def hmac_is_right(peer: HostPeer) -> None:
         _open_for_hmac(session)
         if session.key is None:
             raise NotRun("it needs the module's key: --key FILE")
-        manifest = session.read_manifest()
+        manifest = session.get_manifest()
         for _ in range(2):
             challenge = session.source.randbytes(AUTH_BYTES)
             found = session.call(Challenge(AuthScheme.HMAC_SHA256, challenge), Proof)

@@ -37,7 +37,7 @@ def _read(peer: HostPeer, entry: CalibrationEntry) -> bytes:
 def calibrations_fit(peer: HostPeer) -> None:
     """The pieces make up what the manifest states: length, CRC, from anywhere, not beyond."""
     peer.open_session()
-    for entry in peer.read_manifest().calibrations:
+    for entry in peer.get_manifest().calibrations:
         data = _read(peer, entry)
         check(crc32(data) == entry.crc32, f"the CRC of {entry} is {crc32(data):#x}")
         last = peer.call(GetCalibration(entry.kind, entry.total - 1), CalibrationPiece)
@@ -50,7 +50,7 @@ def calibrations_fit(peer: HostPeer) -> None:
 def unlisted_calibrations(peer: HostPeer) -> None:
     """A kind that the manifest does not list is UNSUPPORTED."""
     peer.open_session()
-    listed = {entry.kind for entry in peer.read_manifest().calibrations}
+    listed = {entry.kind for entry in peer.get_manifest().calibrations}
     for kind in {0, _UNKNOWN, 0xFFFF, *CalibrationKind} - listed:
         peer.expect_error(GetCalibration(kind, 0), ErrorCode.UNSUPPORTED)
 
@@ -59,7 +59,7 @@ def unlisted_calibrations(peer: HostPeer) -> None:
 def rules_of_calibrations(peer: HostPeer) -> None:
     """Each calibration keeps the rules of Table 14."""
     peer.open_session()
-    entries = peer.read_manifest().calibrations
+    entries = peer.get_manifest().calibrations
     if not entries:
         raise NotClaimed("the module has no calibrations")
     for entry in entries:

@@ -171,7 +171,7 @@ def checks_in_their_order(peer: HostPeer) -> None:
 def every_mode_of_every_stream(peer: HostPeer) -> None:
     """Each mode of the manifest is configured on each stream, with its own size."""
     peer.open_session()
-    for mode in peer.read_manifest().modes:
+    for mode in peer.get_manifest().modes:
         for stream in ALL_STREAMS:
             answer = peer.call(Configure(stream, 0, mode.id, 0, 0), Configured)
             got = (answer.stream, answer.mode, answer.width, answer.height)
@@ -352,7 +352,7 @@ def tiles_that_the_host_bounds(peer: HostPeer) -> None:
 def unsupported(peer: HostPeer) -> None:
     """A stream, a mode and a number of frames that there are not."""
     peer.open_session()
-    modes = {mode.id for mode in peer.read_manifest().modes}
+    modes = {mode.id for mode in peer.get_manifest().modes}
     absent = next(number for number in range(65535, 0, -1) if number not in modes)
     peer.expect_error(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
     peer.expect_error(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from lenslink_protocol.ids import Capability, EventKind, MessageType
-from lenslink_protocol.messages import Event
+from lenslink_protocol.messages import Accepted, Event, SetBudget
 from lenslink_protocol.params import SILENCE_MS
 
 from .cases import Cases, Failed, NotClaimed, check
@@ -21,6 +21,10 @@ from .module_steps import (
 )
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+_SOME_S = 4.2
+"""Time for two Events POWER of a module that sends as few of them as it may."""
+_MOST_BETWEEN_US = 2_300_000
 
 _KINDS = (EventKind.RING, EventKind.CONTACTS, EventKind.HEAT, EventKind.POWER)
 
@@ -64,7 +68,7 @@ def counters_and_times_of_events(peer: HostPeer) -> None:
         fresh = peer.start_session()
         _open_with_events(fresh)
         fresh.take_still()
-        fresh.collect(2.2)
+        fresh.wait_for(make_event_test(EventKind.POWER), SILENCE_MS / 1000)
         reply = exchange_heartbeat(fresh, 1)
         found = [p.message() for p in fresh.log if p.kind == MessageType.EVENT]
         for event in found:
@@ -84,16 +88,35 @@ def counters_and_times_of_events(peer: HostPeer) -> None:
     check(powers[0] is not None, "no Event POWER in two sessions")
 
 
-@CASES.add("M-EVT-2")
-def an_event_says_when(peer: HostPeer) -> None:
-    """Events POWER that come a second apart have times a second apart."""
+@CASES.add("M-EVT-1", "M-EVT-2", "M-PWR-5")
+def events_of_some_seconds(peer: HostPeer) -> None:
+    """Events POWER come every two seconds at least, say when, and count what a budget allows."""
     _open_with_events(peer)
+    power = peer.get_manifest().power
+    idle_mw = power.idle_mw + power.motor_mw if power is not None else 0
+    if idle_mw:
+        peer.call(SetBudget(idle_mw), Accepted)
     began = exchange_heartbeat(peer, 1).uptime_us
     mark = len(peer.log)
-    peer.collect(3.5)
-    times = [each.time_us for each in list_events(peer, EventKind.POWER, mark)]
+    peer.collect(_SOME_S)
+    found = list_events(peer, EventKind.POWER, mark)
+    times = [each.time_us for each in found]
     ended = exchange_heartbeat(peer, 2).uptime_us
-    check(len(times) >= 2, f"{len(times)} Events POWER in 3.5 s")
+    check(len(times) >= 2, f"{len(times)} Events POWER in {_SOME_S} s")
     said = f"Events at {times}, and they came between {began} and {ended}"
     check(all(began - CLOCK_TOLERANCE_US <= each <= ended for each in times), said)
     check(all(a < b for a, b in pairwise(times)), said)
+    check(all(b - a <= _MOST_BETWEEN_US for a, b in pairwise([began, *times, ended])), said)
+    fresh = peer.start_session()
+    _open_with_events(fresh)
+    fresh.wait_for(make_event_test(EventKind.POWER), SILENCE_MS / 1000)
+    for later in list_events(fresh, EventKind.POWER)[:1]:
+        pairs = [(each.time_us, get_event_count(each)) for each in (found[-1], later)]
+        said = f"time and counter of POWER are {pairs[0]}, and {pairs[1]} in the next session"
+        check(all(a <= b for a, b in zip(*pairs, strict=True)), said)
+    fresh.close()
+    if idle_mw:
+        spent = get_event_count(found[-1]) - get_event_count(found[0])
+        passed = found[-1].time_us - found[0].time_us
+        most = idle_mw * (passed + 200_000) / 1000
+        check(spent <= most, f"{spent} uJ in {passed} us with a budget of {idle_mw} mW")

@@ -330,7 +330,7 @@ def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) 
 
 def find_control(peer: HostPeer, control: ControlId) -> ControlEntry:
     """Return a control of the module; NotClaimed if it has none."""
-    entry = peer.read_manifest().find_control(control)
+    entry = peer.get_manifest().find_control(control)
     if entry is None:
         raise NotClaimed(f"the manifest lists no {control.name}")
     return entry

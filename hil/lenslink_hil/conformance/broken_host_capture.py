@@ -343,7 +343,7 @@ class LastFrameOnly(Defect):
         self._first: int | None = None
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        if packet.kind == MessageType.FRAME_START and self._first is None:
+        if packet.kind in (MessageType.FRAME_START, MessageType.TILE) and self._first is None:
             self._first = packet.id
         is_tile = packet.kind == MessageType.TILE and self._first is not None
         return [packet.encode(frame=self._first) if is_tile else data]

@@ -189,6 +189,17 @@ class LosesInsidePayloads(Tamper):
         return [data] if is_whole or len(payload) < length else [data[HEADER_BYTES + length :]]
 
 
+class SearchesOnce(Tamper):
+    """Searches a damaged payload, but not the damaged payload of a packet in it."""
+
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
+        packet = parse(data)
+        if packet is None or crc32(packet.payload) == packet.header.payload_crc:
+            return [data]
+        found = packet.payload
+        return [] if found[:4] == MAGIC and Parser().feed(found, 0.0) == [] else [data]
+
+
 class EvenPlacesOnly(Tamper):
     """Searches a damaged payload at each fourth byte only."""
 
@@ -478,6 +489,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         SkipsDamagedTiles,
         LosesBehindNoise,
         LosesInsidePayloads,
+        SearchesOnce,
         EvenPlacesOnly,
         SkipsTheFirstByte,
     ),

@@ -375,6 +375,21 @@ class KeepsAnswers(Defect):
         return [data]
 
 
+class NoLeaseOfRepetitions(Defect):
+    """Ignores a Pending for a request that it has repeated."""
+
+    def __init__(self) -> None:
+        self._asked: list[int] = []
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._asked.append(packet.id)
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_ignored = packet.kind == MessageType.PENDING and self._asked.count(packet.id) > 1
+        return [] if is_ignored else [data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-REQ-1": (
         RepeatsCaptureAnew,
@@ -407,6 +422,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         CutsPendingLease,
         ShortestLease,
         NoLeaseOfStop,
+        NoLeaseOfRepetitions,
     ),
 }
 """The defects on the line of the driver, by clause."""

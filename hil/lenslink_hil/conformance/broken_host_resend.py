@@ -222,6 +222,52 @@ class ForgetsTilesWithoutStart(Defect):
         return [edit_message(packet, count=1, ranges=everything)]
 
 
+class ComparesFramesPlainly(Defect):
+    """Takes a frame with a smaller number than the newest one for an old one."""
+
+    _newest = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind not in DATA:
+            return [data]
+        self._newest = max(self._newest, packet.id)
+        return [data] if packet.id == self._newest else []
+
+
+class ReopensFrames(VirtualHost):
+    """Opens a frame anew when a packet of it comes late."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        found._discard_if_past = lambda stream, number: False  # type: ignore[method-assign]
+        return found
+
+
+class AsksBehindEachTile(Defect):
+    """Counts its tries from 0 behind each tile, and asks again at once."""
+
+    def __init__(self) -> None:
+        self._asked: Packet | None = None
+        self._tiles = 0
+        self._more = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_wrong = packet.kind == MessageType.TILE and packet.header.y >= HEIGHT
+        self._tiles += is_wrong
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        sequence = packet.header.sequence + self._more
+        found = [packet.encode(sequence=sequence)]
+        if packet.kind == MessageType.RESEND:
+            self._asked = packet
+        elif self._asked is not None and self._tiles:
+            self._tiles = 0
+            self._more += 1
+            found.append(self._asked.encode(sequence=sequence + 1))
+        return found
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-RESEND-1": (
         NarrowIsARow,
@@ -232,18 +278,26 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         AsksBehindEndsOnly,
         ForgetsTilesWithoutStart,
     ),
-    "H-RESEND-2": (StartOnce, StartOfStillsOnly, ForgetsStart, DropsRest),
+    "H-RESEND-2": (
+        StartOnce,
+        StartOfStillsOnly,
+        ForgetsStart,
+        DropsRest,
+        ComparesFramesPlainly,
+    ),
     "H-RESEND-3": (
         UnknownIsUnderWay,
         GoneOnlyAtTheEnd,
         ForgetsGone,
         FirstGoneOnly,
         ExactGoneOnly,
+        AsksBehindEachTile,
     ),
 }
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
     "H-RESEND-3": (AsksNineTimes,),
+    "H-RESEND-1": (ReopensFrames,),
 }
 """The hosts that break a clause by themselves."""

@@ -658,6 +658,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
             broken_host_lanes.HOSTS,
             broken_host_manifest.HOSTS,
             broken_host_calibration.HOSTS,
+            broken_host_authentication.HOSTS,
         )
         for host in hosts.get(clause, ())
     )

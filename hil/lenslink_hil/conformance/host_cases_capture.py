@@ -37,6 +37,7 @@ from .module_peer import (
     tile_item,
 )
 from .packets import Packet
+from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
 
@@ -582,15 +583,20 @@ class RepeatBeforeStart(Script):
 
 
 @CASES.add("H-CAM-1", "H-CAM-3")
-class AnotherFrameBetween(Script):
-    """Half of another frame comes between the tiles, and bad FrameStarts behind the good one."""
+class AnotherFrameBefore(Script):
+    """Tiles of another frame come before the frame, and bad FrameStarts behind the good one."""
+
+    frame_of_others = 6
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        self.frame = self.frame_of_others + 1
 
     def _encode_item(self, item: Item) -> bytes:
-        number = item.more.get("number")
-        if number is None:
+        if "number" not in item.more:
             return super()._encode_item(item)
         head = {"stream": self._stream, "place": item.place}
-        return self.pack(item.kind, item.payload, number, **head)
+        return self.pack(item.kind, item.payload, item.more["number"], **head)
 
     def make_items(self) -> list[Item]:
         start, *tiles, end = super().make_items()
@@ -599,10 +605,15 @@ class AnotherFrameBetween(Script):
             {"width": WIDTH // 2}, {"stride": 4}, {"white": 0}, {"orientation": 0},
         )  # fmt: skip
         bad = [replace(start, payload=replace(message, **each).encode()) for each in others]
-        more = {"number": self.frame + 1}
-        other = replace(message, request=self.request + 7, timestamp_us=9_000_000).encode()
+        more = {"number": self.frame_of_others}
         wrong = [wrong_tile(*tile.place, more=more) for tile in tiles[::2]]
-        found = [start, *bad, replace(start, payload=other, more=more)]
-        for at, tile in enumerate(tiles):
-            found += [tile, *wrong[at : at + 1]]
-        return [*found, end]
+        return [*wrong, start, *bad, *tiles, end]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if packet.id == self.frame:
+            super().on_resend(packet, message)
+            return
+        # Nothing is held of the other frame.
+        resent = Resent(0, FrameState.UNKNOWN, 0, b"")
+        more = {"number": self.frame_of_others}
+        self.queue.append(Item(MessageType.RESENT, resent.encode(), more=more))

@@ -284,23 +284,20 @@ class LostCreditsOfAPreview(Preview):
 
 
 @CASES.add("H-CREDIT-1", "H-CREDIT-2")
-class SentBeyondAll(Script):
-    """A HeartbeatReply says that 2^64 - 1 bytes were sent: limits do not fall, the frame comes."""
+class SentBeyondAll(LostCredits):
+    """HeartbeatReply says once that 2^64 - 1 bytes were sent: credits go on as without it."""
 
-    _count = 0
+    _has_lied = False
 
     def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
-        self._count += 1
-        if self._count > 2:
+        if self._has_lied:
             super().on_heartbeat(packet, message)
             return
+        self._has_lied = True
         most = (1 << 64) - 1
         reply = HeartbeatReply(1, (most, most, most), (0, 0, 0), message.time_us, 1)
         self.send_reply(packet, reply)
 
-    def start_frame(self) -> None:
-        self.call_later(0.35, super().start_frame)
-
     def judge(self, result: HostResult) -> None:
-        self.check_whole_frame(result)
+        super().judge(result)
         check_limits(self)

@@ -459,26 +459,37 @@ class AnswersAtAnyPlace(Script):
 
 @CASES.add("H-FRAME-3")
 class AnswersAtTheFirstByte(_Pieces):
-    """Answers are the first bytes of damaged payloads, or all of them: each is found at once."""
+    """Answers are the first bytes of damaged payloads, or all of them: each is found at once.
 
-    piece_bytes = 100
+    One of the payloads stands in another one that is damaged too.
+    """
+
+    piece_bytes = 24
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._shells = cycle(
-            ((MessageType.LOG, 0), (MessageType.TILE, 7), (0xE5, 1), (MessageType.MANIFEST, 40))
+            (
+                ((MessageType.LOG, 0),),
+                ((MessageType.TILE, 7),),
+                ((0xE5, 1),),
+                ((MessageType.MANIFEST, 40),),
+                ((MessageType.LOG, 3), (0xE5, 5)),
+            )
         )
 
     def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
         if [p.id for p in self.find_packets(packet.kind)].count(packet.id) > 1:
             super().on_get_manifest(packet, message)
             return
-        kind, behind = next(self._shells)
+        shells = next(self._shells)
         piece, first = self.make_piece(message), self.sequence
-        inside = self.pack(piece.TYPE, piece.encode(), packet.id, sequence=first + 1)
-        shell = self.pack(kind, inside + bytes(behind), sequence=first)
-        self.sequence = first + 2
-        self.wire.send(damage_payload_crc(shell))
+        data = self.pack(piece.TYPE, piece.encode(), packet.id, sequence=first + len(shells))
+        for at, (kind, behind) in enumerate(shells, 1):
+            shell = self.pack(kind, data + bytes(behind), sequence=first + len(shells) - at)
+            data = damage_payload_crc(shell)
+        self.sequence = first + len(shells) + 1
+        self.wire.send(data)
 
     def judge(self, result: HostResult) -> None:
         asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]

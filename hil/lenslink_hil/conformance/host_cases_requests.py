@@ -525,3 +525,15 @@ class AnswersInAdvance(Script):
     def on_capture(self, packet: Packet) -> None:
         if len(self.find_packets(*_STARTS)) > 1:
             super().on_capture(packet)
+
+
+@CASES.add("H-REQ-4")
+class PendingForARepetition(Script):
+    """Configure is lost, and its repetition gets Pending of 1.2 s: its lease holds, too."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        asked = len(self.find_packets(MessageType.CONFIGURE))
+        check(asked <= 2, "Configure is repeated during the lease of a later Pending")
+        if asked == 2:
+            self.send_reply(packet, Pending(1200))
+            self.call_later(1.0, lambda: self.send_reply(packet, self.make_configured(message)))

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from lenslink_protocol.ids import FrameState, MessageType
-from lenslink_protocol.messages import FrameEnd, Resend, Resent
+from lenslink_protocol.messages import (
+    Accepted,
+    FrameEnd,
+    Resend,
+    Resent,
+    Stop,
+)
 from lenslink_protocol.params import MAX_RANGES, RESEND_TRIES
 
 from .cases import Cases, check
@@ -480,3 +486,76 @@ class TailLost(_Asked):
 
     def make_items(self) -> list[Item]:
         return super().make_items()[:-1]
+
+
+@CASES.add("H-RESEND-2")
+class PreviewBehindTheWrap(Preview):
+    """Frame numbers wrap at 2^32 in a preview, and FrameStart of frame 0 is lost."""
+
+    needs_resend = True
+    interval_s = 0.08
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.frame = 0xFFFFFFFE
+
+    def start_frame(self) -> None:
+        self.frame &= 0xFFFFFFFF
+        super().start_frame()
+        self.begun[self._stream] = min(self.frame + 1, 0xFFFFFFFF)
+
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=self.frame == 0), *rest]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if packet.id == self.frame:
+            super().on_resend(packet, message)
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        self.end_frame()
+        self.send_reply(packet, Accepted(message.stream, (self.frame + 1) & 0xFFFFFFFF))
+
+
+@CASES.add("H-RESEND-1")
+class LateTiles(Preview):
+    """Tiles of the frame before come again in a preview: nothing of that frame is asked for."""
+
+    needs_resend = True
+    interval_s = 0.25
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        late = [tile_item(row, flags=1, more={"number": self.frame - 1}) for row in (0, LOST_ROW)]
+        return [*late, *found] if self.frame else found
+
+    def _encode_item(self, item: Item) -> bytes:
+        if "number" not in item.more:
+            return super()._encode_item(item)
+        more = {"stream": self._stream, "flags": item.flags, "place": item.place}
+        return self.pack(item.kind, item.payload, item.more["number"], **more)
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        said = f"Resend asks for frame {packet.id}, which was whole, when frame {self.frame} comes"
+        check(packet.id == self.frame, said)
+        super().on_resend(packet, message)
+
+
+@CASES.add("H-RESEND-3")
+class UselessAnswers(LosingModule):
+    """Each Resend is answered with tiles that do not fit, which do not count as packets."""
+
+    needs_resend = True
+    limit_s = 12.0
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        asked = len(self.find_packets(MessageType.RESEND))
+        said = f"Resend is sent {asked} times, and tiles that do not fit came in between"
+        # The first may have been on its way before the frame's last packet came.
+        check(asked <= RESEND_TRIES + 1, said)
+        outside = replace(tile_item(0), place=(0, HEIGHT, WIDTH, ROWS), flags=1)
+        short = replace(tile_item(LOST_ROW), flags=1)
+        self.queue += [outside, replace(short, payload=short.payload[:-2])]
+
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame without one of its tiles is handed on as a whole one")

@@ -81,6 +81,7 @@ _OF_CAPABILITIES = {
     MessageType.CHALLENGE: Capability.AUTH,
     MessageType.TEST: Capability.TEST,
 }
+_STARTS = (MessageType.CAPTURE, MessageType.STREAM)
 _NUMBERED_ZERO = (MessageType.HEARTBEAT, MessageType.CLOSE)
 
 
@@ -276,7 +277,8 @@ def _look_at_capabilities(session: _Session) -> Iterator[str]:
 
 def _look_at_the_end(session: _Session) -> Iterator[str]:
     script = session.script
-    is_open = any(packet.kind != MessageType.HELLO for packet in session.log)
+    # A host that ends a session because of a fault may take that for no end in order.
+    is_open = any(packet.kind in _STARTS for packet in session.log)
     has_closed = any(packet.kind == MessageType.CLOSE for packet in session.log)
     kinds = {header.type for _, header in session.headers}
     if script.end_time is None or has_closed or MessageType.CLOSE in kinds or not is_open:
@@ -424,7 +426,7 @@ def _look_at_formats(session: _Session) -> Iterator[str]:
 
 
 def _look_at_lists(session: _Session) -> Iterator[str]:
-    for packet in session.find(MessageType.CAPTURE, MessageType.STREAM):
+    for packet in session.find(*_STARTS):
         try:
             _read_list(packet)
         except Malformed as error:
@@ -433,7 +435,7 @@ def _look_at_lists(session: _Session) -> Iterator[str]:
 
 def _look_at_controls(session: _Session) -> Iterator[str]:
     listed = {int.from_bytes(v[:2], "little") for v in session.find_values(ManifestKey.CONTROL)}
-    for packet in session.find(MessageType.CAPTURE, MessageType.STREAM):
+    for packet in session.find(*_STARTS):
         try:
             named = {setting.control for setting in _read_list(packet)}
         except Malformed:

@@ -308,8 +308,9 @@ def run_hosts(
             )
         else:
             result = run_host_case(case, lambda task: HostProcess(listener, command, task), key)
-        yield from make_verdicts(case, "host", result, time.monotonic() - start, only=only)
-        if is_fail_fast and result.verdict in (FAILED, ERROR):
+        found = make_verdicts(case, "host", result, time.monotonic() - start, only=only)
+        yield from found
+        if is_fail_fast and any(each.verdict in (FAILED, ERROR) for each in found):
             why_not = f"{case.name} failed, and the run ends with the first failure"
 
 

@@ -95,6 +95,7 @@ def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) 
     def start(task: str) -> VirtualHost:
         host: VirtualHost = (make or VirtualHost)()
         host.task = task
+        host.always_authenticates = any(each.startswith("H-AUTH") for each in case.clauses)
         return host
 
     return run_host_case(case, start, KEY)

@@ -324,7 +324,7 @@ class ControlsBeforeState(PlainModule):
         return found
 
 
-class OneFormat(PlainModule):
+class FormatOfAllStreams(PlainModule):
     """Sends each stream in the format that was configured last."""
 
     def apply_plan(self, stream: Stream, plan: Configured) -> None:
@@ -447,9 +447,9 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-STATE-4": (AnyStream, CapturesNothing, UnsupportedIsState, StopsAnything),
     "M-STOP-1": (StopsBoth,),
     "M-GROW-2": (RepeatsUnknownFlags,),
-    "M-PACK-1": (OneFormat,),
+    "M-PACK-1": (FormatOfAllStreams,),
     "M-CAM-2": (
-        OneFormat,
+        FormatOfAllStreams,
         BitsOfWords,
         ModeOfAllStreams,
         PhaseOfTheCrop,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenslink_protocol.ids import EndStatus, ErrorCode, MessageType
-from lenslink_protocol.messages import Configure, FrameEnd, Header, SetBudget
+from lenslink_protocol.messages import Accepted, Configure, FrameEnd, Header, SetBudget
 
 from .plain_module import (
     ACTIVE_MW,
@@ -290,6 +290,31 @@ class StoppedFramesCostMuch(PlainModule):
         return self._factor * super().frame_energy_uj()
 
 
+class NamesTheEnded(PlainModule):
+    """Names the stream that a budget ends in its Accepted."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        before = self.running_streams()
+        super().on_set_budget(number, message)
+        ended = before - self.running_streams()
+        accepted = Accepted(max(ended, default=0), self.next_frame)
+        self.data[-1].payload = accepted.encode()
+
+
+class BudgetIsAFault(PlainModule):
+    """Says SENSOR of the frames that a budget ends."""
+
+    _is_ending = False
+
+    def stop_what_needs_more(self) -> None:
+        self._is_ending = True
+        super().stop_what_needs_more()
+        self._is_ending = False
+
+    def end_frame(self, frame: Frame, status: EndStatus) -> None:
+        super().end_frame(frame, EndStatus.SENSOR if self._is_ending else status)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CREDIT-2": (BudgetWaitsForAll,),
     "M-PWR-1": (
@@ -315,6 +340,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         FinishesTheFrame,
         ForgetsThePlan,
         FinishesCaptures,
+        NamesTheEnded,
+        BudgetIsAFault,
     ),
     "M-PWR-4": (
         BudgetLasts,

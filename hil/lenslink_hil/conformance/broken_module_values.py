@@ -180,6 +180,15 @@ class CoarseExposuresOfThePreview(PlainModule):
         return values, flags
 
 
+class ExposuresOf32Bits(PlainModule):
+    """Keeps the low 32 bits of an exposure in nanoseconds."""
+
+    def nearest_value(self, control: int, value: int) -> int:
+        if control == ControlId.EXPOSURE and value > 0:
+            value = (value * 1000 & 0xFFFFFFFF) // 1000
+        return super().nearest_value(control, value)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-SET-3": (
         BeginsWide,
@@ -201,6 +210,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         Values16Bits,
         QuietStops,
         CoarseExposuresOfThePreview,
+        ExposuresOf32Bits,
     ),
 }
 """The plain modules that break a clause."""

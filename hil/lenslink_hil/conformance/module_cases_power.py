@@ -143,6 +143,9 @@ def a_budget_that_falls(peer: HostPeer) -> None:
     begun = {p.id for p in peer.log if p.kind == MessageType.FRAME_START}
     ended = {p.id for p in peer.log[:mark] if p.kind == MessageType.FRAME_END}
     check(begun <= ended, f"frames {begun - ended} have not ended before Accepted")
+    cut = {p.payload[2] for p in peer.log[:mark] if p.kind == MessageType.FRAME_END}
+    allowed = {EndStatus.OK, EndStatus.ABORTED}
+    check(cut <= allowed, f"a budget ends frames with the status {cut - allowed}")
     peer.collect(0.3)
     late = [p for p in peer.log[mark:] if p.kind in (MessageType.FRAME_START, MessageType.TILE)]
     check(not late, "frames after a budget that is too low for them")
@@ -186,6 +189,9 @@ def streams_with_needs_of_their_own(peer: HostPeer) -> None:
         )
         if answer is None or answer.kind != MessageType.ACCEPTED:
             raise Failed(f"SetBudget gets {describe(answer)} while the frames of streams wait")
+        named = answer.message()
+        said = f"SetBudget gets {describe(named)} when it ends streams"
+        check(isinstance(named, Accepted) and named.stream == 0, said)
         mark = session.log.index(answer)
         session.grant_credits(PLENTY, PLENTY, PLENTY)
         session.wait_for_frame(frugal, mark, PATIENCE_S)

@@ -333,7 +333,7 @@ def preview_beside_the_roi(peer: HostPeer) -> None:
         check(pair != (ROI, ROI), f"frames {number} and {number + 1} are of the ROI")
 
 
-_GAP_S = 0.15
+_GAP_S = 0.06
 _LATER_S = 0.004
 
 
@@ -361,9 +361,8 @@ def turns_beside_stills_and_without_credits(peer: HostPeer) -> None:
         _configure(peer, stream, mode, crop)
     # The preview's tiles wait, and there is little of them.
     peer.grant_credits(0, PLENTY, PLENTY)
-    # The preview is due whenever the ROI is, and few of its frames wait.
-    for stream, interval_us in ((PREVIEW, 10_000), (ROI, 20_000)):
-        peer.call(StartStream(stream, interval_us), Accepted)
+    for stream in (PREVIEW, ROI):
+        _start(peer, stream)
     peer.collect(_GAP_S)
     peer.grant_credits(PLENTY, PLENTY, PLENTY)
     mark = len(peer.log)

@@ -22,12 +22,13 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_SETTING
 
 from .cases import Cases, NotClaimed, check
-from .host_peer import PREVIEW, ROI, STILL, HostPeer, read_frame_start
+from .host_peer import PREVIEW, ROI, STILL, HostPeer, Picture, read_frame_start
 from .module_steps import (
     ALL_STREAMS,
     NEAR_MDPT,
     every,
     find_control,
+    is_frame_start,
     other_value,
     take_frame,
 )
@@ -44,6 +45,7 @@ from .settings_steps import (
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
+_SOON_S = 0.1
 _PLACES = (ControlId.ROI_X, ControlId.ROI_Y)
 _WITH_INITIAL = (ControlId.EXPOSURE, ControlId.GAIN, ControlId.APERTURE)
 
@@ -268,6 +270,24 @@ def exact_values_of_each_stream(peer: HostPeer) -> None:
                 got = getattr(start, REPORTED[control])
                 said = f"{control.name} {aligned} of stream {stream} becomes {got}"
                 check(got == aligned and not start.flags & FrameFlag.ADJUSTED, said)
+
+
+@CASES.add("M-SET-4")
+def exposures_of_seconds(peer: HostPeer) -> None:
+    """A very long exposure becomes no short one: no frame comes soon, or one of the longest."""
+    peer.open_session()
+    configure_crops(peer)
+    longest = find_control(peer, ControlId.EXPOSURE).maximum
+    # Their low 24 bits, and the low 32 bits of their nanoseconds, are short exposures.
+    for value in (0x1000000 + 200, 4_294_968, MAX_SETTING):
+        mark = len(peer.log)
+        peer.start_capture(1, [every(ControlId.EXPOSURE, value)])
+        found = peer.wait_for(is_frame_start, _SOON_S, mark)
+        peer.call(Stop(STILL), Accepted)
+        if found is None:
+            continue
+        got, nearest = read_frame_start(Picture(start=found)).exposure_us, min(value, longest)
+        check(got == nearest, f"an exposure of {value} us becomes {got}, not {nearest}")
 
 
 @CASES.add("M-SET-4")

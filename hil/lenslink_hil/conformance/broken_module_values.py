@@ -170,6 +170,16 @@ class QuietStops(PlainModule):
         return values, flags
 
 
+class CoarseExposuresOfThePreview(PlainModule):
+    """Has exposures of whole 10 us on the preview, and does not say so."""
+
+    def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
+        values, flags = super().choose_values(stream)
+        if stream is self.streams[0]:
+            values[ControlId.EXPOSURE] -= values[ControlId.EXPOSURE] % 10
+        return values, flags
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-SET-3": (
         BeginsWide,
@@ -190,6 +200,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         UnsignedValues,
         Values16Bits,
         QuietStops,
+        CoarseExposuresOfThePreview,
     ),
 }
 """The plain modules that break a clause."""

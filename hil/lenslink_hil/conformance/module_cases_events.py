@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from lenslink_protocol.ids import Capability, EventKind, MessageType
+from lenslink_protocol.ids import Capability, ContactState, EventKind, HeatState, MessageType
 from lenslink_protocol.messages import Accepted, Event, SetBudget
-from lenslink_protocol.params import SILENCE_MS
+from lenslink_protocol.params import SILENCE_MS, VERSION_MAJOR
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import HostPeer
 from .module_steps import (
     ALL_WITH_EVENTS,
     CLOCK_TOLERANCE_US,
+    SESSION_ENDS,
     exchange_heartbeat,
     get_event_count,
     list_events,
@@ -21,6 +22,12 @@ from .module_steps import (
 )
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+_VALUES: dict[int, tuple[int, ...]] = {
+    EventKind.CONTACTS: (ContactState.ATTACHED,),
+    EventKind.HEAT: tuple(range(HeatState.SHUTDOWN)),
+}
+"""The states that a module can have while its session goes on."""
 
 _SOME_S = 4.2
 """Time for two Events POWER of a module that sends as few of them as it may."""
@@ -37,13 +44,27 @@ def _open_with_events(peer: HostPeer) -> None:
 
 @CASES.add("M-EVT-1")
 def all_states_at_first(peer: HostPeer) -> None:
-    """When a session opens, the module reports its four states."""
-    _open_with_events(peer)
-    for kind in _KINDS:
-        found = peer.wait_for(make_event_test(kind), SILENCE_MS / 1000)
-        if found is None:
-            raise Failed(f"no Event {kind.name} within {SILENCE_MS} ms of HelloReply")
-        check(found.id == 0, f"Event with {found.id} as frame of its header")
+    """When a session opens, the module reports its four states, whatever ended the one before."""
+    session = peer
+    for how in (*SESSION_ENDS, ""):
+        _open_with_events(session)
+        for kind in _KINDS:
+            found = session.wait_for(make_event_test(kind), SILENCE_MS / 1000)
+            if found is None:
+                raise Failed(f"no Event {kind.name} within {SILENCE_MS} ms of HelloReply")
+            check(found.id == 0, f"Event with {found.id} as frame of its header")
+            event = found.message()
+            assert isinstance(event, Event)
+            if kind in _VALUES:
+                state = event.value & 0xFF
+                said = f"Event {kind.name} has the value {event.value:#x} in a session that works"
+                check(state in _VALUES[kind], said)
+        if how == "Close":
+            session.close()
+        elif how == "a refused Hello":
+            newer = (VERSION_MAJOR + 1) << 4
+            session.start_session().try_hello(ALL_WITH_EVENTS, (newer, newer), version=newer)
+        session = session.start_session()
 
 
 @CASES.add("M-EVT-1")
@@ -92,6 +113,7 @@ def counters_and_times_of_events(peer: HostPeer) -> None:
 def events_of_some_seconds(peer: HostPeer) -> None:
     """Events POWER come every two seconds at least, say when, and count what a budget allows."""
     _open_with_events(peer)
+    peer.take_still()
     power = peer.get_manifest().power
     idle_mw = power.idle_mw + power.motor_mw if power is not None else 0
     if idle_mw:
@@ -107,6 +129,9 @@ def events_of_some_seconds(peer: HostPeer) -> None:
     check(all(began - CLOCK_TOLERANCE_US <= each <= ended for each in times), said)
     check(all(a < b for a, b in pairwise(times)), said)
     check(all(b - a <= _MOST_BETWEEN_US for a, b in pairwise([began, *times, ended])), said)
+    counts = [get_event_count(each) for each in found]
+    said = f"the counter of POWER stays at {counts}, and a module always draws power"
+    check(not counts[0] or all(a < b for a, b in pairwise(counts)), said)
     fresh = peer.start_session()
     _open_with_events(fresh)
     fresh.wait_for(make_event_test(EventKind.POWER), SILENCE_MS / 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lenslink_protocol.controls import encode_settings
 from lenslink_protocol.ids import (
     Capability,
     ControlId,
@@ -17,16 +18,20 @@ from lenslink_protocol.messages import (
     Capture,
     Configure,
     Configured,
+    Error,
     Event,
+    Flush,
+    Flushed,
     FrameEnd,
     SetBudget,
+    SetSettings,
     StartStream,
     Stop,
 )
 from lenslink_protocol.params import MAX_STREAMS, SILENCE_MS
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PATIENCE_S, PLENTY, PREVIEW, STILL, HostPeer, read_frame_end
+from .host_peer import PATIENCE_S, PLENTY, PREVIEW, ROI, STILL, HostPeer, read_frame_end
 from .module_steps import (
     ALIVE_S,
     ALL_STREAMS,
@@ -42,6 +47,7 @@ from .module_steps import (
     replace_session,
 )
 from .packets import Packet, describe
+from .settings_steps import configure_crops
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -262,6 +268,11 @@ def energy_of_frames(peer: HostPeer) -> None:
     if ends <= _STILLS:
         ends = _count_ends(peer, _STILLS + 1, PATIENCE_S)
     check(ends == _STILLS + 1, f"{ends} of {_STILLS + 1} frames have ended")
+    for _ in range(2):
+        aborted = len(peer.log)
+        peer.call(StartStream(PREVIEW, 0), Accepted)
+        peer.wait_for(is_frame_start, PATIENCE_S, aborted)
+        peer.call(Stop(PREVIEW), Accepted)
     # A module reports its supply when that changes, and at least every two seconds.
     ended_us = peer.grant_credits(PLENTY, PLENTY).uptime_us
     peer.wait_for(lambda p: _is_report_after(p, ended_us), _REPORT_S, mark)
@@ -271,3 +282,77 @@ def energy_of_frames(peer: HostPeer) -> None:
     messages = [p.message() for p in peer.log if p.kind == MessageType.FRAME_END]
     spent = sum(each.energy_uj for each in messages if isinstance(each, FrameEnd))
     check(spent <= grown, f"frames of {spent} uJ, and the counter has grown by {grown} uJ")
+
+
+def _expect_power(peer: HostPeer, behind: str) -> None:
+    for stream in ALL_STREAMS:
+        for message in (Capture(stream, 1), StartStream(stream, 20000)):
+            answer = peer.try_call(message)
+            is_refused = isinstance(answer, Error) and answer.code == ErrorCode.POWER
+            check(is_refused, f"behind {behind}, {describe(message)} gets {describe(answer)}")
+
+
+@CASES.add("M-PWR-1", "M-PWR-2", "M-PWR-3")
+def budgets_of_streams_that_run(peer: HostPeer) -> None:
+    """The need is that of one frame, not of all streams; a refused budget ends none of them."""
+    peer.open_session()
+    idle, active = _read_needs(peer)
+    peer.expect_error(CAPTURE_A_STILL, ErrorCode.STATE)
+    configure_crops(peer)
+    running = (PREVIEW, ROI)
+    for stream in running:
+        peer.call(StartStream(stream, 20000), Accepted)
+    # More than 16 bits.
+    for milliwatts in (0x10000 + idle, active):
+        _grant(peer, milliwatts)
+        peer.expect_error(SetBudget(idle - 1), ErrorCode.POWER)
+        mark = len(peer.log)
+        peer.start_capture()
+        for stream in ALL_STREAMS:
+            peer.wait_for_frame(stream, mark)
+    slow = [every(ControlId.EXPOSURE, _SLOW_US)] if _has_exposure(peer) else []
+    peer.start_capture(9, slow)
+    mark = len(peer.log)
+    _grant(peer, active - 1)
+    peer.collect(0.1)
+    ends = [p.message() for p in peer.log[mark:] if p.kind == MessageType.FRAME_END]
+    found = {end.status for end in ends if isinstance(end, FrameEnd)}
+    check(found <= {EndStatus.OK, EndStatus.ABORTED}, f"a budget ends frames with status {found}")
+    _expect_power(peer, "a budget that ends a Capture")
+
+
+_SLOW_US = 40_000
+
+
+def _has_exposure(peer: HostPeer) -> bool:
+    return peer.get_manifest().find_control(ControlId.EXPOSURE) is not None
+
+
+@CASES.add("M-PWR-2", "M-PWR-4")
+def what_leaves_a_budget_alone(peer: HostPeer) -> None:
+    """A budget holds behind Stop, Flush, refusals, frames and a repeated Hello; others work on."""
+    peer.open_session()
+    idle, active = _read_needs(peer)
+    _grant(peer, idle)
+    for message in (CAPTURE_A_STILL, StartStream(PREVIEW, 0)):
+        peer.expect_error(message, ErrorCode.STATE)
+    configure_crops(peer)
+    wrong = encode_settings([every(ControlId.SETTLED, 2)])
+    for stream in ALL_STREAMS:
+        peer.expect_error(Capture(stream, 1, wrong), ErrorCode.UNSUPPORTED)
+        peer.expect_error(StartStream(stream, 0, wrong), ErrorCode.UNSUPPORTED)
+        peer.call(SetSettings(stream, b""), Accepted)
+    peer.call(Stop(STILL), Accepted)
+    _expect_power(peer, "Stop")
+    peer.call(Flush(), Flushed)
+    _expect_power(peer, "Flush")
+    peer.expect_error(SetBudget(0), ErrorCode.POWER)
+    _expect_power(peer, "a refused budget")
+    peer.open_session()
+    _expect_power(peer, "a repeated Hello")
+    _grant(peer, active)
+    mark = len(peer.log)
+    peer.start_capture()
+    peer.wait_for_frame(STILL, mark)
+    _grant(peer, idle)
+    _expect_power(peer, "a frame")

@@ -255,6 +255,22 @@ def values_far_out_of_range(peer: HostPeer) -> None:
 
 
 @CASES.add("M-SET-4")
+def exact_values_of_each_stream(peer: HostPeer) -> None:
+    """On each stream, exposure and gain of odd numbers are applied as they are."""
+    peer.open_session()
+    configure_crops(peer)
+    for stream in ALL_STREAMS:
+        for control, odd in ((ControlId.EXPOSURE, 12_347), (ControlId.GAIN, 1_013)):
+            entry = find_control(peer, control)
+            for value in (min(max(odd, entry.minimum), entry.maximum), entry.initial):
+                aligned = value - (value - entry.initial) % entry.step
+                start = take_frame(peer, stream, [every(control, aligned)])
+                got = getattr(start, REPORTED[control])
+                said = f"{control.name} {aligned} of stream {stream} becomes {got}"
+                check(got == aligned and not start.flags & FrameFlag.ADJUSTED, said)
+
+
+@CASES.add("M-SET-4")
 def f_numbers_within_the_range(peer: HostPeer) -> None:
     """An f-number within the range is applied as it is, or ADJUSTED to a stop of the iris."""
     peer.open_session()

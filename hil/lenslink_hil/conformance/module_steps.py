@@ -309,8 +309,9 @@ def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) 
     counts = (*reply.sent, *reply.begun)
     check(not any(counts), f"after {how} a session begins with {describe(reply)}")
     check(fresh.log[0].header.sequence == 0, f"after {how} sequences do not begin at 0")
-    fresh.expect_error(START_50_FPS, ErrorCode.STATE)
-    fresh.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+    for stream in ALL_STREAMS:
+        fresh.expect_error(StartStream(stream, 20000), ErrorCode.STATE)
+        fresh.expect_error(Capture(stream, 1), ErrorCode.STATE)
     if fresh.session is not None and fresh.session.capabilities & Capability.RESEND:
         message, came = ask_again(fresh, frame, 3, [(0, 0, 2, 2)])
         said = f"after {how} a frame of the session before is {message.state}, not UNKNOWN"

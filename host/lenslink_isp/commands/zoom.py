@@ -74,9 +74,7 @@ class PixelRegion(_RoiType):
 @click.option(
     "--sharpness",
     type=float,
-    default=0.25,
-    show_default=True,
-    help="How much detail is emphasized, from 0 (none) to 4.",
+    help="How much detail is emphasized, from 0 (none) to 4.  [default: 0.25]",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -90,7 +88,7 @@ def zoom(
     factor: float | None,
     roi: tuple[int, int, int, int] | None,
     exposure: float,
-    sharpness: float,
+    sharpness: float | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -111,14 +109,15 @@ def zoom(
     from lenslink_isp.develop.still import StillSettings
     from lenslink_isp.merge.scene_light import check_count
     from lenslink_isp.raw_image import open_raw
-    from lenslink_isp.zoom.zoom_burst import zoom_burst
+    from lenslink_isp.zoom.zoom_burst import SHARPNESS, zoom_burst
 
     # Refuse what cannot work, before the work is done.
     if factor is not None and roi is not None:
         raise UsageError("--factor and --roi contradict each other: give one of them")
     check_count(len(files))
     check_picture(output, force)
-    settings = StillSettings(exposure_ev=exposure, sharpness=sharpness)
+    amount = SHARPNESS if sharpness is None else sharpness
+    settings = StillSettings(exposure_ev=exposure, sharpness=amount)
 
     screen = Screen(common)
     with screen.show_progress() as progress:

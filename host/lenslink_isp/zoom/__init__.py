@@ -9,6 +9,7 @@ places, and together at more places than one frame. A burst goes through these s
     agreement         how far each frame agrees with the reference: what moves is left out
     detail            the picture's detail without its noise, sharpened
     zoom_burst        all of it, tile by tile, then colours and tones as develop has them
+    captured_zoom     the picture of lenslink capture --zoom
 
 The picture begins as the reference frame alone, demosaiced and enlarged. Each step predicts what
 every pixel of every frame should read, and adds the errors where they belong (iterated back

@@ -21,7 +21,7 @@ from .fine_picture import blur
 Floats = NDArray[np.float32]
 
 _LEVELS = 4096
-_SIGMA = 1.4
+SIGMA = 1.4
 """The blur that separates detail, in pixels of the zoomed picture."""
 _WINDOW = 7
 """Side of the window for the mean square of detail, in pixels."""
@@ -71,7 +71,7 @@ def sharpen_detail(plane: Floats, noise: PerceptualNoise, density: Floats, amoun
         density: samples for each pixel, (H, W).
         amount: how much of the detail is added again, 0 to 4.
     """
-    base = blur(plane, _SIGMA)
+    base = blur(plane, SIGMA)
     detail = plane - base
     variance = noise.find(base)
     part = np.float32(_FRAMES_NOISE) / (density + np.float32(_FIRST_FRAMES))

@@ -21,7 +21,7 @@ from lenslink_isp.merge.scene_light import as_floats
 
 Floats = NDArray[np.float32]
 
-_FINE_SIGMA, _COLOR_SIGMA = 0.4, 1.6
+_FINE_SIGMA, _COLOR_SIGMA = 0.45, 1.6
 """Over which neighbourhood errors are averaged, in pixels of the picture: of all colours together,
 and of one colour."""
 _LEAST_WEIGHT = 0.05

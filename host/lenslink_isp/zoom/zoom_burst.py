@@ -36,8 +36,13 @@ MAX_FACTOR = 8.0
 """The most that a crop zooms."""
 LEAST_SIDE = 64
 """The shortest side of a region, in pixels of the sensor."""
-STEPS = 3
-"""Steps of refinement. More of them make noise larger than they make detail clearer."""
+SHARPNESS = 0.25
+"""How much detail is emphasized, unless settings say otherwise."""
+_STEPS, _NOISY_STEPS = 5, 3
+"""Steps of refinement, with little noise and with much. Each makes detail clearer and noise larger.
+"""
+_NOISY = 1e-4
+"""S of the NoiseProfile above which there is much noise. At the least gain, sensors stay below."""
 _TILE, _MARGIN = 256, 16
 """Side of a tile and its overlap, in pixels of the sensor."""
 _SAME_EXPOSURE = 1.05
@@ -123,7 +128,7 @@ def zoom_burst(
     if not 0 <= reference < len(frames):
         raise UsageError(f"reference is {reference}, there are {len(frames)} frames")
     _check_exposures(frames)
-    settings = settings or StillSettings()
+    settings = settings or StillSettings(sharpness=SHARPNESS)
     base = frames[reference]
     high, wide = base.mosaic.shape
     region = region or Region(0, 0, wide, high)
@@ -186,6 +191,7 @@ class _Burst:
             settings.exposure_ev + base.baseline_exposure, is_filmic=settings.is_filmic
         )
         self._sharpness = settings.sharpness
+        self._steps = _NOISY_STEPS if profile[0] > _NOISY else _STEPS
 
     def make_tile(self, top: int, left: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Return a tile of the picture, and how much of each frame was used for it.
@@ -208,7 +214,7 @@ class _Burst:
             for number in range(len(self._mosaics))
         ]
         picture = FinePicture(planes, [self._join_colour(cut, colour) for colour in "RGB"])
-        picture.refine(STEPS)
+        picture.refine(self._steps)
         sharp = np.dstack(
             [
                 sharpen_detail(plane, self._grey_noise, picture.density, self._sharpness)

@@ -65,7 +65,7 @@ def blur(plane: Floats, sigma: float) -> Floats:
 def refine(
     planes: Floats,
     samples: list[tuple[Floats, Floats, Floats, Floats]],
-    sigmas: tuple[float, float] = (0.4, 1.6),
+    sigmas: tuple[float, float] = (0.45, 1.6),
     least: float = 0.05,
 ) -> Floats:
     """Return three planes, (3, H, W), one step nearer to what the frames have seen.
@@ -124,8 +124,10 @@ def weigh_cells(errors: Floats, expected: Floats) -> Floats:
             np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).mean(axis=(2, 3))
         )
 
-    ratio = average((errors**2).mean(axis=0)) / average(expected)
+    squares, means = average((errors**2).mean(axis=0)), average(errors.mean(axis=0))
+    # The window's errors are as good as twelve that are independent.
+    ratio = np.maximum(squares, 12 * means**2) / average(expected)
     weights = np.clip((3.0 - ratio) / 1.5, 0, 1)
     # Nothing lies beyond the frame, so only cells inside count for the least weight.
-    padded = np.pad(weights, 1, constant_values=1)
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).min(axis=(2, 3)))
+    padded = np.pad(weights, 2, constant_values=1)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).min(axis=(2, 3)))

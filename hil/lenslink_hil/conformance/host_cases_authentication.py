@@ -203,6 +203,8 @@ class NoAuthAtAll(_Doubtful):
         configured = self.find_packets(
             MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM
         )
-        said = f"without AUTH, and so without a proof, the host sends {configured[:1]}"
+        said = (
+            f"without AUTH, so without a proof, the host sends {[str(p) for p in configured[:1]]}"
+        )
         check(not configured, said)
         check(not result.ok, "the host claims to have a frame of a module that is not genuine")

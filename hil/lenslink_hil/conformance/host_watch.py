@@ -82,6 +82,7 @@ _OF_CAPABILITIES = {
     MessageType.TEST: Capability.TEST,
 }
 _STARTS = (MessageType.CAPTURE, MessageType.STREAM)
+_FRAME_PACKETS = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
 _NUMBERED_ZERO = (MessageType.HEARTBEAT, MessageType.CLOSE)
 
 
@@ -302,7 +303,9 @@ def _look_at_beats(session: _Session) -> Iterator[str]:
     ends += [at for at, header in session.headers if header.type == MessageType.CLOSE]
     if not others:
         return
-    end = min([*ends, max([*others, *(at for at, _ in session.headers)])])
+    # Behind its last frame a host may decode or store frames, and wait for nothing.
+    data = [at for at, header in session.headers if header.type in _FRAME_PACKETS]
+    end = min([*ends, max(data or others)])
     beats = [p.at for p in session.find(MessageType.HEARTBEAT) if p.at < end]
     for before, after in pairwise([others[0], *beats, end]):
         if after - before > _LATE_BEAT_S:
@@ -400,7 +403,7 @@ def _look_at_gone(session: _Session) -> Iterator[str]:
 
 
 def _look_at_tries(session: _Session) -> Iterator[str]:
-    data = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END, MessageType.RESENT)
+    data = (*_FRAME_PACKETS, MessageType.RESENT)
     counts: dict[tuple[int, int], tuple[float, int]] = {}
     for packet in session.find(MessageType.RESEND):
         key = (packet.header.stream, packet.id)

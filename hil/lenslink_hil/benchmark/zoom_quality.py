@@ -259,8 +259,8 @@ def format_part(result: Result) -> str:
     lines += [
         "",
         "Eight frames against one frame: developed, enlarged (bicubic), and sharpened alike. PSNR",
-        "in dB, in sRGB, the mean of twelve crops of three photographs. They were not used to",
-        "choose constants, but for what counts as motion. Merged is the burst after",
+        "in dB, in sRGB, the mean of twelve crops of three photographs. What counts as motion",
+        "and the number of steps were chosen with a look at them. Merged is the burst after",
         "`lenslink merge`, enlarged. The noise is a phone's. MTF is that of a slanted edge, the",
         "mean of eight bursts. CPU time is that of one core.",
         "",

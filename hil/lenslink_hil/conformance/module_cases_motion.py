@@ -98,7 +98,7 @@ def _open_lens(peer: HostPeer) -> _Lens:
 def who_waits_for_the_lens(peer: HostPeer) -> None:
     """SETTLED is 1 for each Capture and 0 for each StartStream, unless the request names it."""
     lens = _open_lens(peer)
-    for stream in ALL_STREAMS:
+    for stream in (PREVIEW, STILL):
         name = f"of stream {stream}"
         lens.stream(stream, True, f"StartStream {name} with SETTLED 1", _PATIENT)
         lens.stream(stream, False, f"StartStream {name} behind one with SETTLED 1")

@@ -19,13 +19,14 @@ _BEFORE = b"\x03\r"
 def choose_backend(configuration, machine, clock):
     """Return the backend that *configuration* asks for and the board can have."""
     lanes, serial = configuration["usb"]["lanes"], configuration["serial"]
-    usbd, address_byte = machine.get_usb_device(), machine.usb_address_byte
+    usbd = machine.get_usb_device()
     if usbd is None:
         return CdcBackend(None, socket_stream.StreamTransport, clock)
+    submit = machine.get_submit(usbd)
     if lanes:
         names = serial, configuration["model"], configuration["maker"]
-        return UsbBackend(machine, usb.UsbTransport(usbd, lanes, *names, address_byte), lanes)
-    return CdcBackend(machine, cdc.CdcTransport, clock, usbd, serial, address_byte)
+        return UsbBackend(machine, usb.UsbTransport(usbd, lanes, *names, submit), lanes)
+    return CdcBackend(machine, cdc.CdcTransport, clock, usbd, serial, submit)
 
 
 class UsbBackend:

@@ -74,6 +74,8 @@ class Stream:
         self.height = 0
         self.pixel_format = 0
         self.bits = 16  # of a pixel in a row
+        # How the ports deliver the rows: as words for a rice format.
+        self.rows_format = 0
         self.tile_columns = 0
         self.tile_rows = 0
         # The power of its frames.
@@ -565,9 +567,16 @@ class Module:
         elif pixel_format:
             adjusted = wire.CONFIGURE_ADJUSTED
         fresh.bits = fresh.pixel_format >> 16 & 0xFF
+        fresh.rows_format = fresh.pixel_format
+        size = self.tiles.size
+        # Bits 8 to 15 of a rice format's code.
+        if fresh.pixel_format >> 8 & 0xFF == 0x80:
+            # A tile has to hold the pixels as words, too.
+            fresh.rows_format = manifest.pixel_format(self.config["sensor"])
+            size = sensor.count_bytes(size // 2, fresh.bits)
         # The smallest tile has a few pixels.
         least = sensor.count_bytes(sensor.get_min_pixels(fresh.bits), fresh.bits)
-        limit = max(least, min(self.tiles.size, self.link.max_payload))
+        limit = max(least, min(size, self.link.max_payload))
         if tile_bytes:
             limit = max(least, min(limit, tile_bytes))
             if limit != tile_bytes:
@@ -755,7 +764,12 @@ class Module:
             values[setting_list.ROI_X], values[setting_list.ROI_Y], stream.width, stream.height,
         )  # fmt: skip
         channel.ports.request_rows(
-            frame.number, stream.mode["id"], applied, stream.pixel_format, tile, channel.crop
+            frame.number,
+            stream.mode["id"],
+            applied,
+            stream.rows_format,
+            tile,
+            channel.crop,
         )
         channel.readout = sensor.Readout(
             channel.ports, self.tiles, stream, frame.number, applied, now

@@ -1,5 +1,8 @@
 """Read out the sensor: rows into preallocated tiles.
 
+A tile of a rice format is coded. Its rows, 16-bit words, are read into another tile first, which is
+then free again. So a readout needs two tiles of those in flight.
+
 ``module`` starts a Readout for each frame and queues the tiles that read_tile() returns. The ports
 deliver the rows. ``link`` releases a tile once it is sent.
 
@@ -21,8 +24,9 @@ At the end of the session QUEUED and HELD become FREE.
 
 import struct
 
-from . import framing, wire
+from . import arch, framing, wire
 from .outbox import Item
+from .wire import const
 
 # A sensor that delivers nothing for this long has failed.
 SENSOR_TIMEOUT_US = 30000000
@@ -43,7 +47,8 @@ _KEPT_FRAMES = 1000
 _SMALL = (1 << 30) - 1
 
 # The lengths of tiles, of three streams with four each: inner, right, bottom and corner tiles.
-_MAX_VIEWS = 12
+# Those of coded tiles are multiples of 256. One scene has about a dozen.
+_MAX_VIEWS = const(24)
 
 
 class Tile:
@@ -228,8 +233,11 @@ class Readout:
         self.start_us = None
         self._ports = ports
         self._tiles = tiles
+        # Bits of a pixel as the ports deliver it.
+        self._bits = plan.bits if plan.rows_format == plan.pixel_format else 16
+        # The tile that is being filled: bytes that were read, and the bytes of all. _take_tile()
+        # adds its columns and rows.
         self._tile = None
-        # Of the tile that is being filled: bytes that were read, and its size.
         self._fill = 0
         self._size = 0
         # The next tile's position. All tiles before it have been read.
@@ -243,7 +251,7 @@ class Readout:
 
     def has_space(self):
         """Return True if there is memory for more rows."""
-        return self._tile is not None or self._tiles.has_free()
+        return self._fill < self._size or self._tiles.has_free()
 
     def read_tile(self, now):
         """Read rows. Return the tile that they have filled, or None."""
@@ -252,17 +260,27 @@ class Readout:
             tile = self._take_tile(now)
             if tile is None:
                 return None
-        fill = self._fill
-        space = tile.get_pixels(self._size)
-        count = self._ports.read_rows(space[fill:] if fill else space)
-        if count:
-            fill += count
-            self._count_rows(now, fill)
-        elif now - self._progress > SENSOR_TIMEOUT_US:
-            self.failed = self.done = True
-        if fill < self._size:
-            return None
-        self._append_crc(tile)
+        fill, size = self._fill, self._size
+        if fill < size:
+            space = tile.get_pixels(size)
+            count = self._ports.read_rows(space[fill:] if fill else space)
+            if count:
+                fill += count
+                self._count_rows(now, fill)
+            elif now - self._progress > SENSOR_TIMEOUT_US:
+                self.failed = self.done = True
+            if fill < size:
+                return None
+        length = count_bytes(self._columns, self.plan.bits) * self._rows
+        if self._bits != self.plan.bits:
+            # The words become a code, in another tile.
+            words, tile = tile, self._tiles.take(self.number)
+            if tile is None:
+                self._progress = now
+                return None
+            length = self._code(tile.packet, words, length)
+            words.free()
+        self._finish_tile(tile, length)
         self._advance()
         return tile
 
@@ -275,16 +293,44 @@ class Readout:
             self._progress = now
             return None
         plan = self.plan
-        columns = min(plan.tile_columns, plan.width - self._x)
-        rows = min(plan.tile_rows, plan.height - self._y)
-        tile.length = count_bytes(columns, plan.bits) * rows
+        columns = self._columns = min(plan.tile_columns, plan.width - self._x)
+        rows = self._rows = min(plan.tile_rows, plan.height - self._y)
+        self._fill = 0
+        self._size = count_bytes(columns, self._bits) * rows + self._tiles.crc_bytes
+        return tile
+
+    def _code(self, out, words, length):
+        """Write the code of the pixels in tile *words* into a packet. Return its bytes.
+
+        If it is not clearly shorter than the *length* of the pixels, write the pixels.
+        """
+        at = wire.HEADER_BYTES
+        columns, rows, bits = self._columns, self._rows, self.plan.bits
+        coded = arch.encode_rice(out, words.packet, at, columns, rows, bits, length)
+        if coded:
+            return coded
+        if bits == 12:
+            # Columns are even, so no row ends inside a byte.
+            arch.pack12(out, at, words.pixels, columns * rows)
+        else:
+            for row in range(rows):
+                pixels = words.pixels[2 * columns * row :]
+                arch.pack_lsb(out, at + length // rows * row, pixels, columns, bits)
+        return length
+
+    def _finish_tile(self, tile, length):
+        """Write what is known of a tile before it is sent."""
+        tile.length = length
         tile.frame = self.number
         framing.write_rectangle(
-            tile.packet, self.number, self._x, self._y, columns, rows, tile.length
+            tile.packet, self.number, self._x, self._y, self._columns, self._rows, length
         )
-        self._fill = 0
-        self._size = tile.length + self._tiles.crc_bytes
-        return tile
+        if self._tiles.crc_bytes:
+            # The sensor's own CRC follows the pixels.
+            crc = struct.unpack_from("<I", tile.pixels, length)[0]
+            struct.pack_into("<I", tile.packet, wire.HEADER_BYTES - 8, crc)
+        else:
+            framing.append_payload_crc(tile.packet, length)
 
     def _count_rows(self, now, fill):
         self._fill = fill
@@ -294,17 +340,9 @@ class Readout:
             get_start = getattr(self._ports, "get_start_us", None)
             self.start_us = now if get_start is None else get_start()
 
-    def _append_crc(self, tile):
-        """Write the payload's CRC, or the sensor's own if it follows the pixels."""
-        length = tile.length
-        if self._tiles.crc_bytes:
-            crc = struct.unpack_from("<I", tile.pixels, length)[0]
-            struct.pack_into("<I", tile.packet, wire.HEADER_BYTES - 8, crc)
-        else:
-            framing.append_payload_crc(tile.packet, length)
-
     def _advance(self):
         self._tile = None
+        self._fill = self._size = 0
         self.tile_count += 1
         plan = self.plan
         self._x += plan.tile_columns
@@ -316,8 +354,8 @@ class Readout:
     def abort(self):
         """Stop reading. The ports skip the bytes that the sensor still delivers of this frame."""
         plan = self.plan
-        left = plan.stride * (plan.height - self._y)
-        left -= count_bytes(self._x, plan.bits) * plan.tile_rows
+        left = count_bytes(plan.width, self._bits) * (plan.height - self._y)
+        left -= count_bytes(self._x, self._bits) * plan.tile_rows
         if self._tiles.crc_bytes:
             across = -(-plan.width // plan.tile_columns)
             down = -(-(plan.height - self._y) // plan.tile_rows)

@@ -336,7 +336,7 @@ class _ForkPerMutant:
         self._tell(seconds=None if status else used.ru_utime + used.ru_stime)
         if status:
             return True
-        limit_s = int(_TIMES * (used.ru_utime + used.ru_stime)) + 2
+        limit_s = int(_TIMES * (used.ru_utime + used.ru_stime)) + 1
         waiting = list(range(len(self._chosen)))
         running: dict[int, int] = {}
         end = time.monotonic() + self._options.seconds

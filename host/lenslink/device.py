@@ -44,6 +44,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
+from lenslink_protocol.packings import Packing, find_layout
 
 from .arguments import check_callable, check_timeout, check_type, check_whole_number
 from .authentication import Authenticator, authenticate, make_authenticator
@@ -66,6 +67,7 @@ from .module_calibration import ModuleCalibration
 from .module_controls import Control
 from .module_description import ModuleDescription
 from .module_power import Power, describe_power
+from .receive import rice_decoding
 from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
@@ -471,6 +473,8 @@ class Device(ThreadGuarded, ClosesOnExit):
             if not module.has_configuration(answer, options.roi):
                 raise ProtocolError(f"the module configured something else: {answer}")
             self._session.configurations[stream] = answer
+            if find_layout(answer.pixel_format).packing is Packing.RICE:
+                rice_decoding.prepare()
         return answer
 
     def configuration(self, stream: int = PREVIEW) -> Configured | None:

@@ -6,6 +6,8 @@
 A lock's file is removed while the lock is held. filelock then refuses the lock of a removed file
 and opens the path again, so two processes never hold locks of different files. A child made by fork
 neither holds nor removes its parent's lock.
+
+filelock is imported where it is used: it imports asyncio, and no other process can reach ``sim:``.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import Final
-
-from filelock import FileLock
-from filelock import Timeout as LockTimeout
+from typing import TYPE_CHECKING, Final
 
 from .errors import DeviceBusy, StorageError
 from .runtime import make_runtime_subdir
 from .url import Url
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 # is_locked() and remove_stale_locks() hold each lock for a moment. An owner waits this long before
 # it calls a module busy.
@@ -48,11 +50,13 @@ class ModuleLock:
     """
 
     def __init__(self, key: str, shown: str, seconds: float = _GLANCE_S) -> None:
+        from filelock import FileLock, Timeout
+
         self._path = _path_of(key)
         self._lock = FileLock(self._path, is_singleton=False)
         try:
             self._lock.acquire(timeout=seconds, poll_interval=_POLL_S)
-        except LockTimeout:
+        except Timeout:
             raise DeviceBusy(f"{shown} is in use by another process") from None
         except PermissionError:
             raise StorageError(
@@ -103,8 +107,10 @@ def remove_stale_locks() -> list[Path]:
     removed = []
     with contextlib.suppress(OSError, StorageError):
         for path in make_runtime_subdir("locks").glob("*.lock"):
+            from filelock import FileLock, Timeout
+
             lock = FileLock(path, is_singleton=False)
-            with contextlib.suppress(OSError, LockTimeout):
+            with contextlib.suppress(OSError, Timeout):
                 lock.acquire(timeout=0)
                 _release(lock, path)
                 removed.append(path)

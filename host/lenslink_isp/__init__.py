@@ -8,6 +8,7 @@ engineer can read. It imports :mod:`lenslink`, never the reverse. It needs the e
     metering/    exposure and white balance for the next frame
     merge/       several RAW pictures to one: a wide range, or less noise
     denoise/     one RAW picture with less noise
+    zoom/        a burst to a picture of twice the size
     linear_dng   the result of a merge or of denoising as a file
     focus/       where the lens must go to make a point of the picture sharp
     viewfinder/  a page in the browser that looks through a module

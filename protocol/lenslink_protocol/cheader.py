@@ -1,4 +1,4 @@
-"""Generate the C header: constants and packed structures of :mod:`.structs`.
+"""Generate the C header: constants, packed structures of :mod:`.structs`, a decoder of tiles.
 
 :mod:`.codegen` calls :func:`make_c_header`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import re
 
-from . import ids
+from . import ids, rice
 from .layout import Field, get_format, list_fields
 from .params import PARAMS
 from .structs import ENTRIES, MAGIC, MESSAGES, PARTS, Header, Setting
@@ -16,7 +16,7 @@ from .structs import ENTRIES, MAGIC, MESSAGES, PARTS, Header, Setting
 _C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 
 _HEAD = """\
-/* Constants and structures of the LensLink protocol, for C11 and C++11.
+/* Constants, structures and a decoder of coded tiles of the LensLink protocol, for C11 and C++11.
  *
  * {notice}
  *
@@ -41,6 +41,65 @@ _HEAD = """\
 #define LENSLINK_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 """
+
+
+# The packing ``rice``: SPEC.md, 6.3.1. The numbers are those of lenslink_protocol.rice.
+_RICE = f"""\
+/* Decode a coded tile of `width` x `height` pixels of `bits` bits from `length` bytes of `data`.
+ * `pixels` has room for all of them, row by row. Return 0, or -1 if the tile is damaged: `pixels`
+ * then has any values. `width` and `height` are at least 1, `bits` is 10, 12 or 14. */
+static inline int lenslink_decode_rice(const uint8_t *data, size_t length, unsigned bits,
+                                       size_t width, size_t height, uint16_t *pixels)
+{{
+    uint64_t code = 0; /* the next `left` bits of the tile */
+    unsigned left = 0, k = 4, average = {rice.FIRST_AVERAGE};
+    size_t at = 0;
+    for (size_t y = 0; y < height; y++) {{
+        uint16_t *row = pixels + y * width;
+        unsigned sum = 0;
+        for (size_t x = 0; x < width; x++) {{
+            int32_t prediction = 0, pixel, difference;
+            unsigned zeros = 0, used;
+            while (left <= 32) {{
+                code |= (uint64_t)(at < length ? data[at] : 0) << left;
+                at++;
+                left += 8;
+            }}
+            if (y >= 2)
+                prediction = row[x - 2 * width];
+            if (x >= 2)
+                prediction = y >= 2 ? (prediction + row[x - 2]) >> 1 : row[x - 2];
+            while (k + zeros < {rice.PREFIX_BITS} && !(code >> (k + zeros) & 1))
+                zeros++;
+            int32_t low = (int32_t)(code & ((1u << k) - 1));
+            if (k + zeros < {rice.PREFIX_BITS}) {{
+                int32_t residual = (int32_t)(zeros << k) | low;
+                pixel = prediction + ((residual >> 1) ^ -(residual & 1));
+                used = k + zeros + 1;
+            }} else {{
+                unsigned rest = bits - k;
+                pixel = (int32_t)(code >> {rice.PREFIX_BITS} & ((1u << rest) - 1)) << k | low;
+                used = {rice.PREFIX_BITS} + rest;
+            }}
+            code >>= used;
+            left -= used;
+            if (pixel < 0 || pixel >> bits || at * 8 - left > length * 8)
+                return -1;
+            row[x] = (uint16_t)pixel;
+            difference = pixel - prediction;
+            sum += (unsigned)(difference < 0 ? -2 * difference - 1 : 2 * difference);
+            if (x % {rice.BLOCK} == {rice.BLOCK - 1}) {{
+                average = (average + sum) >> 1;
+                sum = 0;
+                for (k = 0; k < {rice.MAX_K} && average >> 4 >> k; k++)
+                    ;
+            }}
+        }}
+    }}
+    for (; at < length; at++)
+        code |= data[at];
+    return code ? -1 : 0;
+}}"""
 
 
 def to_snake_case(name: str) -> str:
@@ -96,7 +155,7 @@ def make_c_header(notice: str) -> str:
         lines += [f"    {_declare_member(field)}" for field in fields]
         lines += ["};"]
         asserts.append(_make_assert(name, fields))
-    lines += ["", "#pragma pack(pop)", "", *asserts, "", "#endif"]
+    lines += ["", "#pragma pack(pop)", "", *asserts, "", _RICE, "", "#endif"]
     return "\n".join(lines) + "\n"
 
 

@@ -338,9 +338,10 @@ class PixelFormat(enum.IntEnum):
     """Pixel format by its PFNC code. Bits 16 to 23 are the bits that a pixel takes in a row.
 
     A name is phase, bits and packing. No suffix is a 16-bit word, p is PFNC's lsb packing, Packed
-    is GigE Vision's legacy packing, Mipi is CSI-2's packing. PFNC has no codes for MIPI's packings:
-    theirs have bit 31 set and CSI-2's data type in bits 8 to 15. Sources: EMVA, Pixel Format Naming
-    Convention 2.4; MIPI CSI-2.
+    is GigE Vision's legacy packing, Mipi is CSI-2's packing, Rice is coded. PFNC has no codes for
+    MIPI's packings: theirs have bit 31 set and CSI-2's data type in bits 8 to 15. Those of Rice
+    have 0x80 there, which is no data type. Sources: EMVA, Pixel Format Naming Convention 2.4; MIPI
+    CSI-2.
     """
 
     GR10 = 0x0110000C
@@ -387,6 +388,18 @@ class PixelFormat(enum.IntEnum):
     RG14Mipi = 0x810E2D01
     GB14Mipi = 0x810E2D02
     BG14Mipi = 0x810E2D03
+    GR10Rice = 0x810A8000
+    RG10Rice = 0x810A8001
+    GB10Rice = 0x810A8002
+    BG10Rice = 0x810A8003
+    GR12Rice = 0x810C8000
+    RG12Rice = 0x810C8001
+    GB12Rice = 0x810C8002
+    BG12Rice = 0x810C8003
+    GR14Rice = 0x810E8000
+    RG14Rice = 0x810E8001
+    GB14Rice = 0x810E8002
+    BG14Rice = 0x810E8003
 
 
 class ManifestKey(enum.IntEnum):
@@ -448,7 +461,7 @@ class DiscardReason(enum.StrEnum):
     UNKNOWN_TYPE = "unknown_type"
     """A packet of an unknown type below 0xE0."""
     MALFORMED = "malformed"
-    """A payload shorter than its fixed part, or with a wrong size or count."""
+    """A payload shorter than its fixed part or with a wrong size or count, or a damaged code."""
     UNEXPECTED = "unexpected"
     """An answer to no request that is waiting."""
     NO_FRAME = "no_frame"

@@ -1,4 +1,4 @@
-/* Constants and structures of the LensLink protocol, for C11 and C++11.
+/* Constants, structures and a decoder of coded tiles of the LensLink protocol, for C11 and C++11.
  *
  * Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
  *
@@ -304,6 +304,18 @@ enum lenslink_pixel_format {
 #define LENSLINK_PIXEL_FORMAT_RG14Mipi 0x810E2D01u
 #define LENSLINK_PIXEL_FORMAT_GB14Mipi 0x810E2D02u
 #define LENSLINK_PIXEL_FORMAT_BG14Mipi 0x810E2D03u
+#define LENSLINK_PIXEL_FORMAT_GR10Rice 0x810A8000u
+#define LENSLINK_PIXEL_FORMAT_RG10Rice 0x810A8001u
+#define LENSLINK_PIXEL_FORMAT_GB10Rice 0x810A8002u
+#define LENSLINK_PIXEL_FORMAT_BG10Rice 0x810A8003u
+#define LENSLINK_PIXEL_FORMAT_GR12Rice 0x810C8000u
+#define LENSLINK_PIXEL_FORMAT_RG12Rice 0x810C8001u
+#define LENSLINK_PIXEL_FORMAT_GB12Rice 0x810C8002u
+#define LENSLINK_PIXEL_FORMAT_BG12Rice 0x810C8003u
+#define LENSLINK_PIXEL_FORMAT_GR14Rice 0x810E8000u
+#define LENSLINK_PIXEL_FORMAT_RG14Rice 0x810E8001u
+#define LENSLINK_PIXEL_FORMAT_GB14Rice 0x810E8002u
+#define LENSLINK_PIXEL_FORMAT_BG14Rice 0x810E8003u
 
 enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_MAKER = 0x01,
@@ -877,5 +889,61 @@ LENSLINK_ASSERT(sizeof(struct lenslink_blur_head) == 4, "blur_head: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_blur_point) == 8, "blur_point: <iI");
 LENSLINK_ASSERT(sizeof(struct lenslink_defects_head) == 4, "defects_head: <I");
 LENSLINK_ASSERT(sizeof(struct lenslink_defect_pixel) == 6, "defect_pixel: <HHH");
+
+/* Decode a coded tile of `width` x `height` pixels of `bits` bits from `length` bytes of `data`.
+ * `pixels` has room for all of them, row by row. Return 0, or -1 if the tile is damaged: `pixels`
+ * then has any values. `width` and `height` are at least 1, `bits` is 10, 12 or 14. */
+static inline int lenslink_decode_rice(const uint8_t *data, size_t length, unsigned bits,
+                                       size_t width, size_t height, uint16_t *pixels)
+{
+    uint64_t code = 0; /* the next `left` bits of the tile */
+    unsigned left = 0, k = 4, average = 128;
+    size_t at = 0;
+    for (size_t y = 0; y < height; y++) {
+        uint16_t *row = pixels + y * width;
+        unsigned sum = 0;
+        for (size_t x = 0; x < width; x++) {
+            int32_t prediction = 0, pixel, difference;
+            unsigned zeros = 0, used;
+            while (left <= 32) {
+                code |= (uint64_t)(at < length ? data[at] : 0) << left;
+                at++;
+                left += 8;
+            }
+            if (y >= 2)
+                prediction = row[x - 2 * width];
+            if (x >= 2)
+                prediction = y >= 2 ? (prediction + row[x - 2]) >> 1 : row[x - 2];
+            while (k + zeros < 16 && !(code >> (k + zeros) & 1))
+                zeros++;
+            int32_t low = (int32_t)(code & ((1u << k) - 1));
+            if (k + zeros < 16) {
+                int32_t residual = (int32_t)(zeros << k) | low;
+                pixel = prediction + ((residual >> 1) ^ -(residual & 1));
+                used = k + zeros + 1;
+            } else {
+                unsigned rest = bits - k;
+                pixel = (int32_t)(code >> 16 & ((1u << rest) - 1)) << k | low;
+                used = 16 + rest;
+            }
+            code >>= used;
+            left -= used;
+            if (pixel < 0 || pixel >> bits || at * 8 - left > length * 8)
+                return -1;
+            row[x] = (uint16_t)pixel;
+            difference = pixel - prediction;
+            sum += (unsigned)(difference < 0 ? -2 * difference - 1 : 2 * difference);
+            if (x % 8 == 7) {
+                average = (average + sum) >> 1;
+                sum = 0;
+                for (k = 0; k < 8 && average >> 4 >> k; k++)
+                    ;
+            }
+        }
+    }
+    for (; at < length; at++)
+        code |= data[at];
+    return code ? -1 : 0;
+}
 
 #endif

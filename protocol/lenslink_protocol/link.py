@@ -490,7 +490,7 @@ class Link:
 
         This may finish frames and release reserved memory.
         """
-        self.now = now
+        self._advance(now)
         for lane in self.lanes:
             lane.receiver.poll(now)
             if lane.end_reservation():
@@ -510,6 +510,13 @@ class Link:
             for missing in self._frames.request_missing(now):
                 self._request_resend(missing)
                 self._liveness.last_resend = now
+
+    def _advance(self, now: float) -> None:
+        """Set the time. The time of a lease of BUSY counts for no frame."""
+        held = min(now, self._liveness.busy_until) - self.now
+        if held > 0:
+            self._frames.shift_timers(held)
+        self.now = now
 
     def next_timeout(self, now: float) -> float:
         """Return the seconds until :meth:`poll` has something to do: 0.05 at most."""
@@ -580,7 +587,7 @@ class Link:
 
         *is_sound*: see :meth:`.framing.Receiver.on_received`.
         """
-        self.now = now
+        self._advance(now)
         receiver = self.lanes[lane].receiver
         headers = receiver.valid_headers
         receiver.on_received(count, now, is_sound)
@@ -672,7 +679,8 @@ class Link:
             now: The time in seconds.
             lane: The lane on which they arrived.
         """
-        self.now = self._liveness.last_sign = now
+        self._advance(now)
+        self._liveness.last_sign = now
         self.lanes[lane].receiver.record_packets(packets, count + packets * HEADER_BYTES, now)
         self._settle_tiles(stream, count)
 

@@ -5,6 +5,9 @@ A packing puts a *group* of pixels into whole bytes: 2 pixels of 12 bits into 3,
 that ends inside a group ends with the bytes that its pixels touch. So two functions describe the
 whole geometry: :meth:`Layout.count_bytes` and :meth:`Layout.count_pixels`.
 
+A tile of the packing ``rice`` may be coded (:mod:`.rice`). A frame in the host's memory is not: its
+rows are those of ``lsb``.
+
 Frames, tiles, DNG files and the plant use it; :mod:`lenslink.receive.unpacking` moves the bits.
 """
 
@@ -29,6 +32,8 @@ class Packing(enum.StrEnum):
     """MIPI CSI-2's: the high bytes of a group, then its low bits."""
     LEGACY = "legacy"
     """GigE Vision's Packed: the low bits of two pixels between their high bytes."""
+    RICE = "rice"
+    """Rice codes where a tile gets shorter by them; else as ``lsb``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,11 @@ class Layout:
     group: int
     """Pixels of a group: the smallest number that begins and ends with a byte."""
 
+    @property
+    def row_packing(self) -> Packing:
+        """How pixels share the bytes of a row in memory: ``lsb`` for ``rice``."""
+        return Packing.LSB if self.packing is Packing.RICE else self.packing
+
     def count_bytes(self, pixels: int) -> int:
         """Return the bytes of so many pixels from the start of a group on.
 
@@ -61,18 +71,23 @@ class Layout:
         """Return the pixels whose bits all lie in *count* bytes. Inverts :meth:`count_bytes`."""
         return count * 8 // self.bits
 
+    def is_tile_length(self, length: int, count: int) -> bool:
+        """A tile may have that length if its pixels take *count* bytes in the frame."""
+        return length == count or (self.packing is Packing.RICE and 0 < length < count)
+
     def is_aligned(self, x: int, columns: int, width: int) -> bool:
         """*columns* from *x* on are whole groups, or end with a row of *width* pixels."""
         group = self.group
         return x % group == 0 and (columns % group == 0 or x + columns == width)
 
 
-_NAME = re.compile(r"([GRB]{2})(\d+)(p|Packed|Mipi)?")
+_NAME = re.compile(r"([GRB]{2})(\d+)(p|Packed|Mipi|Rice)?")
 _PACKING = {
     None: Packing.UNPACKED,
     "p": Packing.LSB,
     "Packed": Packing.LEGACY,
     "Mipi": Packing.MIPI,
+    "Rice": Packing.RICE,
 }
 _PHASE = {"GR": Cfa.GRBG, "RG": Cfa.RGGB, "GB": Cfa.GBRG, "BG": Cfa.BGGR}
 

@@ -1,4 +1,4 @@
-"""``lenslink capture --hdr`` and ``--burst``: one picture of several frames of a module."""
+"""``lenslink capture --hdr``, ``--burst`` and ``--zoom``: one picture of several frames."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cli_process import Cli
+from PIL import Image
 
 from lenslink_isp import open_raw
 
@@ -42,3 +43,16 @@ def test_a_bracket_and_a_burst_become_one_file_each(
     # What was merged can be merged and developed like any file.
     run = cli.run("develop", "a hdr.dng", "-o", "a picture.jpg")
     assert run.returncode == 0, run.stderr
+
+
+def test_a_zoom_has_twice_the_pixels_of_the_part_that_it_shows(
+    cli: Cli, scene_url: SceneUrl, only_sim: None, tmp_path: Path
+) -> None:
+    url = scene_url(scene="edges", width=160, height=128, shake=30, seed=3)
+    run = cli.run("capture", url, "-o", "a zoom.png", "--zoom", "1.25", "--burst", "3", "--json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert len(report["frames"]) == len(report["merge"]["shares"]) == 3
+    assert report["merge"]["reference"] == 0
+    with Image.open(tmp_path / "a zoom.png") as picture:
+        assert picture.size == (256, 204)

@@ -114,7 +114,7 @@ def test_a_host_that_authenticates(cli: Cli, challenge: str, verdict: str) -> No
     if verdict != "passed":
         return
     _, found = verdicts(cli, "host", listen, "--clause", "H-AUTH-2", *host)
-    assert [each["verdict"] for each in found] == ["passed"] * 4, found
+    assert {each["verdict"] for each in found} == {"passed"}, found
 
 
 def test_a_host_that_does_not_authenticate_claims_nothing(cli: Cli) -> None:

@@ -40,7 +40,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-INTERRUPTS = nightly_scale.choose(60, 2000)
+INTERRUPTS = nightly_scale.choose(40, 2000)
 # Opening takes as long as many calls: one interrupt of so many comes while a module opens.
 OPENING = nightly_scale.choose(20, 10)
 SIZE = "scene=prbs&width=160&height=120"

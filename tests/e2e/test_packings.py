@@ -181,3 +181,25 @@ def test_a_wrong_crc_of_the_sensor_is_found(own_url: SceneUrl, packing: Packing)
         assert not bad[:rows].any()
         assert bad[rows:].all()
         assert device.stats.discards[DiscardReason.PAYLOAD_CRC.value] > 0
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("scene", ["ramp", "bars"])
+def test_coded_tiles_bring_the_same_pixels_in_fewer_bytes(
+    scene_url: SceneUrl, scene: str, bits: int
+) -> None:
+    with lenslink.open(scene_url(scene=scene, width=258, height=130, bits=bits)) as device:
+        sent = {}
+        # Strips, then parts of a row.
+        for tile_bytes in (None, 1000, 300):
+            for packing in (Packing.LSB, Packing.RICE):
+                before = device.stats.wire_bytes
+                with device.capture("full", packing=packing, tile_bytes=tile_bytes) as frame:
+                    expected = make_pattern(
+                        scene, 258, 130, bits=bits, cfa=frame.cfa, seed=0, frame_number=frame.number
+                    )
+                    assert frame.status is FrameStatus.COMPLETE
+                    assert np.array_equal(frame.pixels, expected)
+                sent[packing, tile_bytes] = device.stats.wire_bytes - before
+        assert sent[Packing.RICE, None] < 0.6 * sent[Packing.LSB, None]
+        assert not count_discards(device.stats)

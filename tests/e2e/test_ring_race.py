@@ -14,7 +14,7 @@ from helpers.slowdown import patience
 from lenslink import FrameRing, FrameRingReader
 from lenslink.errors import Disconnected
 
-FRAMES = choose(20_000, 2_000_000)
+FRAMES = choose(10_000, 2_000_000)
 
 
 def read(name: str, policy: str) -> None:

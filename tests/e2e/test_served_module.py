@@ -19,7 +19,7 @@ from lenslink import DeviceBusy, FrameStatus
 pytestmark = pytest.mark.usefixtures("only_sim")
 
 # For each of three transports.
-CYCLES = choose(8, 334)
+CYCLES = choose(4, 334)
 SMALL = ("--scene", "ramp", "--width", "64", "--height", "64")
 
 

@@ -26,7 +26,7 @@ from lenslink.transports.shm import ShmEnd, offer
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
 
-MOMENTS = choose(6, 50)
+MOMENTS = choose(4, 50)
 KNOWN_S = patience(0.2)
 PATIENCE_S = patience(30)
 

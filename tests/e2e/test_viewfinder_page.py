@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -47,6 +47,17 @@ def start(cli: Cli, url: str, *options: str) -> tuple[Any, str]:
     address = process.stdout.readline().decode().strip()
     assert address.startswith("http://127.0.0.1:"), finish(process)
     return process, address
+
+
+@contextmanager
+def page_of(cli: Cli, url: str) -> Iterator[str]:
+    """Serve a page for one test. Otherwise its module would stream until the last test ends."""
+    process, address = start(cli, url)
+    try:
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        finish(process)
 
 
 @dataclass
@@ -272,9 +283,9 @@ def test_the_benchmark_reads_the_delay(page: str) -> None:
 
 
 def test_the_benchmark_turns_hdr_on_and_taps(cli: Cli) -> None:
-    _, address = start(cli, f"sim:?scene=edges&depth=1500&width={WIDTH}&height={HEIGHT}")
     watch = viewfinder_delay.Watch(0.3, is_hdr=True, taps=2)
-    state, _ = asyncio.run(viewfinder_delay.watch_page(address, None, watch))
+    with page_of(cli, f"sim:?scene=edges&depth=1500&width={WIDTH}&height={HEIGHT}") as address:
+        state, _ = asyncio.run(viewfinder_delay.watch_page(address, None, watch))
     assert state["is_hdr"]
     assert state["delay_ms"]["count"] > 0
     assert state["focus"]["state"] in ("reached", "failed")
@@ -350,10 +361,9 @@ def test_a_browser_shows_the_frame_and_every_control_works_by_keyboard(
 
 def test_hdr_is_one_switch_for_all_viewers(cli: Cli, tool: Callable[[str], str]) -> None:
     program = tool("chromium")
-    _, address = start(cli, f"sim:?scene=edges&width={WIDTH}&height={HEIGHT}")
     is_pressed = "document.getElementById('hdr').getAttribute('aria-pressed') === '{}'"
 
-    async def run() -> None:
+    async def run(address: str) -> None:
         async with Browser(program) as browser, look(address) as looker:
             await browser.open(address)
             await browser.wait_for("camera.frame && camera.state")
@@ -371,7 +381,8 @@ def test_hdr_is_one_switch_for_all_viewers(cli: Cli, tool: Callable[[str], str])
             await looker.until(lambda: looker.frames[-1]["exposure_us"] == 4000)
             assert browser.console == []
 
-    asyncio.run(run())
+    with page_of(cli, f"sim:?scene=edges&width={WIDTH}&height={HEIGHT}") as address:
+        asyncio.run(run(address))
 
 
 async def press_all(browser: Browser) -> None:

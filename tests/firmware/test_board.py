@@ -18,6 +18,7 @@ NAMES = [path.relative_to(micropython_process.FIRMWARE.parent).as_posix() for pa
 ARCHITECTURES = ["armv6m", "armv7emsp", "rv32imc", "xtensawin"]
 # Not on a board: the simulated module with its ports.
 SIMULATED = {
+    "lensfw.arch.plain_coder",
     "lensfw.main",
     "lensfw.ports.sim",
     "lensfw.ports.unix",

@@ -10,7 +10,7 @@ import pytest
 
 from lenslink.receive.unpacking import pack, unpack
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import find_layout
+from lenslink_protocol.packings import Packing, find_layout, find_pixel_format
 
 FILE = Path(__file__).parents[2] / "protocol/lenslink_protocol/vectors/packings.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))["vectors"]
@@ -64,4 +64,17 @@ def test_unpacking_from_every_column(vector, phase, compiled):
 def test_every_format_has_its_vector():
     named = {int(code, 16) for vector in VECTORS for code in vector["codes"]}
     words = {code for code in PixelFormat if find_layout(code).bits == 16}
-    assert named | words == set(PixelFormat)
+    # Coded tiles have vectors of their own. Rows of these formats are those of lsb.
+    coded = {code for code in PixelFormat if find_layout(code).packing == Packing.RICE}
+    assert named | words | coded == set(PixelFormat)
+
+
+@pytest.mark.parametrize(
+    ("vector", "phase"), [case for case in CASES if case[0]["packing"] == "lsb"], ids=each
+)
+def test_rows_of_rice_are_those_of_lsb(vector, phase):
+    lsb = find_layout(int(vector["codes"][phase], 16))
+    rice = find_layout(find_pixel_format(Packing.RICE, lsb.depth, lsb.cfa))
+    assert pack(row_of(vector), rice).tobytes() == count_bytes(vector).tobytes()
+    for compiled in WAYS:
+        assert (unpack(count_bytes(vector), rice, compiled=compiled) == row_of(vector)).all()

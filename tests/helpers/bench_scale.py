@@ -46,8 +46,9 @@ def scheme_of(url: str) -> str:
 
 def packings_of(url: str, bits: int) -> list[Packing]:
     """In which a module on that bench can send pixels, its choice first."""
-    made = {Packing.UNPACKED, Packing.LSB} if scheme_of(url) == "pico:" else set(Packing)
-    only = {Packing.LEGACY} | ({Packing.LSB} if scheme_of(url) == "pico:" else set())
+    own = {Packing.UNPACKED, Packing.LSB, Packing.RICE}
+    made = own if scheme_of(url) == "pico:" else set(Packing)
+    only = {Packing.LEGACY} | ({Packing.LSB, Packing.RICE} if scheme_of(url) == "pico:" else set())
     return [each for each in Packing if each in made and (bits == 12 or each not in only)]
 
 

@@ -160,6 +160,29 @@ if name == "rp2":
     assert controller.is_suspended()
     machine.mem8.values[0x50110050] = 0x05
     assert not controller.is_suspended()
+    # No interrupt can delete the endpoint between the look at the device's address and the start.
+    started = []
+
+    class Usb:
+        @staticmethod
+        def submit_xfer(address, buffer):
+            assert not machine.are_interrupts_on
+            if started:
+                raise OSError(16)
+            started.append((address, buffer))
+            return True
+
+    submit = chip.get_submit(Usb)
+    machine.mem8.values[0x50110000] = 0x80
+    assert not submit(3, b"ab") and not started, "there is no address yet"
+    machine.mem8.values[0x50110000] = 0x81
+    assert submit(3, b"ab") and started == [(3, b"ab")]
+    assert machine.are_interrupts_on
+    try:
+        raise AssertionError(submit(3, b"cd"))
+    except OSError:
+        pass
+    assert machine.are_interrupts_on, "also after a refusal"
     # It is reset, awaited and restored, the pull-up last.
     machine.mem32.values[0x4000C008] = 1 << 24
     machine.mem32.values[0x5011004C] = 0x20010000

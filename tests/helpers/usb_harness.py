@@ -87,6 +87,8 @@ class Harness:
     """A transport that *make* makes on the stand-in controller, seen by a host."""
 
     def __init__(self, speed, make):
+        # False from a bus reset until the host has given the board an address.
+        self.is_addressed = True
         self.cable = Cable()
         self.usbd = usbdevice.USBDevice(self.cable, speed, lambda task, argument: task(argument))
         self.transport = make(self.usbd)
@@ -95,3 +97,7 @@ class Harness:
         self.attached = self.cable.heard()[-1]
         self.generation = 0
         self.open()
+
+    def submit(self, address, data):
+        """Start a transfer if the board has an address, as the RP2040's Machine does."""
+        return self.is_addressed and self.usbd.submit_xfer(address, data)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,6 +47,17 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 """
 
 
+_PIP = next(iter(importlib.util.find_spec("pip").submodule_search_locations))
+_PACKAGES = f".venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+_LENDS_PIP = f"""\
+if [ "$1 $2" = "-m venv" ]; then
+    shift 2
+    {shlex.quote(sys.executable)} -m venv --without-pip "$@" &&
+        exec {shutil.which("ln")} -s {shlex.quote(_PIP)} {_PACKAGES}
+fi
+"""
+
+
 class Newcomer:
     """A checkout whose path has a space, and a PATH with only the Pythons a test puts there."""
 
@@ -62,13 +75,19 @@ class Newcomer:
             assert found, name
             (self.path / name).symlink_to(found)
 
-    def has(self, name: str, pretend: str = "") -> None:
-        """Put this Python on PATH under *name*, after it has run *pretend*."""
+    def has(self, name: str, pretend: str = "", *, lends_pip: bool = False) -> None:
+        """Put this Python on PATH under *name*, after it has run *pretend*.
+
+        With *lends_pip*, its environments get the pip of this environment. To unpack and compile
+        one takes ten times as long as all the rest.
+        """
         wrapper = self.path / name
         if pretend:
             # The script asks by -c; whatever it asks is answered by the changed interpreter.
             pretend = f"{pretend}; exec(sys.argv[1])"
             lines = f'[ "$1" = -c ] && exec "{sys.executable}" -c \'import sys; {pretend}\' "$2"\n'
+        elif lends_pip:
+            lines = _LENDS_PIP
         else:
             lines = ""
         wrapper.write_text(f'#!/bin/sh\n{lines}exec "{sys.executable}" "$@"\n')
@@ -198,7 +217,7 @@ def test_made_once_and_again_only_when_needed(newcomer: Newcomer) -> None:
 
 
 def test_a_half_made_environment_recovers(newcomer: Newcomer) -> None:
-    newcomer.has("python3")
+    newcomer.has("python3", lends_pip=True)
     venv = newcomer.checkout / ".venv"
 
     # Interrupted while venv was at work.
@@ -219,7 +238,7 @@ def test_a_half_made_environment_recovers(newcomer: Newcomer) -> None:
 
 
 def test_a_failing_installation_is_not_taken_for_done(newcomer: Newcomer) -> None:
-    newcomer.has("python3")
+    newcomer.has("python3", lends_pip=True)
     (newcomer.checkout / "backend.py").write_text("raise SystemExit(1)\n")
     failed = newcomer.run()
     assert failed.returncode == 2

@@ -307,7 +307,7 @@ def sessions(draw, lanes=(1, 1, 2, 3), events=EVENTS):
     return plan, lanes, draw(st.booleans()), coded, cuts
 
 
-@settings(max_examples=choose(150, 40_000), deadline=None)
+@settings(max_examples=choose(100, 40_000), deadline=None)
 @given(sessions())
 def test_batches_give_the_same_result_as_single_packets(session):
     plan, lanes, resend, coded, cuts = session

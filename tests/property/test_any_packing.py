@@ -100,7 +100,7 @@ def test_formats_of_a_sensor(bits, cfa):
     assert found[0].depth >= bits
     assert [form.depth for form in found[1:]] == [bits] * (len(found) - 1)
     assert {form.cfa for form in found} == {cfa}
-    assert len(found) == {10: 3, 12: 4, 14: 3}.get(bits, 1)
+    assert len(found) == {10: 4, 12: 5, 14: 4}.get(bits, 1)
 
 
 _CHILD = """

@@ -1,6 +1,6 @@
 """The fuzzers of tests/fuzz: what they began with and found, and for some seconds on with atheris.
 
-2 s each, 10 minutes with LENSLINK_NIGHTLY=1.
+1 s each, 10 minutes with LENSLINK_NIGHTLY=1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAMES = (
     "host_link",
     "module_link",
 )
-SECONDS = choose(2, 600)
+SECONDS = choose(1, 600)
 
 
 @pytest.fixture

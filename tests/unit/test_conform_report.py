@@ -207,7 +207,8 @@ def test_a_defect_of_the_kit_is_an_error() -> None:
 
     broken = Case("oops", ("M-FRAME-1",), "", case)
     wire = SimpleNamespace(lanes=1, now=lambda: 0.0)
-    assert verdicts.run_module_case(broken, wire) == (ERROR, "ZeroDivisionError: oops")  # type: ignore[arg-type]
+    result = verdicts.run_module_case(broken, wire)  # type: ignore[arg-type]
+    assert (result.verdict, result.detail) == (ERROR, "ZeroDivisionError: oops")
 
 
 def test_the_default_host_is_this_installations() -> None:

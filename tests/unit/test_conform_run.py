@@ -317,4 +317,5 @@ def test_a_verdict_on_a_silence_that_never_began_states_no_time() -> None:
             self.give_up("it has seen enough")
 
     result = run_host_case(case, lambda _task: EndsAtOnce())
-    assert result == (FAILED, "the session ended before the moment that the case waits for")
+    said = "the session ended before the moment that the case waits for"
+    assert (result.verdict, result.detail) == (FAILED, said)

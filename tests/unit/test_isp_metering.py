@@ -18,7 +18,7 @@ from lenslink_isp.metering.auto_exposure import (
     Metering,
 )
 from lenslink_isp.metering.illuminants import make_curve, make_measured_curve
-from lenslink_isp.metering.statistics import measure
+from lenslink_isp.metering.statistics import Statistics, measure
 from lenslink_isp.metering.white_balance import AutoWhiteBalance, estimate
 
 SEED = 20261130
@@ -197,6 +197,19 @@ def test_photographs_of_one_colour_are_seen_in_their_light():
             errors.append(angle(found, neutral))
     assert np.median(errors) < 7.5, errors
     assert max(errors) < 20, errors
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+def test_a_noisy_zone_of_a_flat_picture_does_not_decide_the_light(edges):
+    """Before, one difference of two zones that was noise turned the neutral by 3 degrees."""
+    curve = make_measured_curve([(2850, (0.8, 1, 0.4)), (6500, (0.5, 1, 0.7))])
+    red, blue = np.exp(curve.chroma[len(curve.chroma) // 2])
+    neutral = np.array([red, 1.0, blue])
+    zones = np.tile(neutral * 0.06, (32, 32, 1))
+    zones[5 : 5 + edges, 31] *= (1.20, 1.07, 1.07)
+    statistics = Statistics(zones, np.zeros((32, 32)), np.zeros(256, np.int64))
+    chroma = estimate(statistics, curve)
+    assert angle((np.exp(chroma[0]), 1.0, np.exp(chroma[1])), neutral) < 0.5
 
 
 def test_white_balance_keeps_its_neutral_in_the_dark_and_when_locked():

@@ -643,6 +643,15 @@ def test_a_busy_module_may_be_silent_until_its_lease_ends():
     assert host.link.is_silent(4.001 + SILENCE_S)
 
 
+def test_the_time_of_a_busy_lease_counts_for_no_frame():
+    host = opened()
+    host.link.poll(1.0)
+    host.say(Busy(1, 3000), now=1.0)
+    for now in (1.5, 3.0, 4.5, 5.0):
+        host.link.poll(now)
+    assert [away for _, away in host.frames.list_calls("shift_timers")] == [0.5, 1.5, 1.0]
+
+
 def test_a_busy_lease_is_bounded():
     host = opened()
     host.say(Busy(1, 65535), now=0.0)

@@ -10,6 +10,7 @@ import pytest
 from helpers.made_frames import make_frame
 
 from lenslink.frame import FrameMemory
+from lenslink.receive import rice_decoding
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly
 from lenslink.receive.unpacking import pack
@@ -36,6 +37,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import RESEND_RETRY_MS
+from lenslink_protocol.rice import encode_tile
 
 HEIGHT = 8
 # A row of 14 bits whose end cuts a group, and one of 12 bits.
@@ -307,3 +309,73 @@ def test_a_refusal_of_formats_names_the_entry(codes, rule):
     with pytest.raises(Malformed) as refusal:
         manifest(codes)
     assert str(refusal.value) == f"manifest entry 0x0013 (FORMAT): {rule}"
+
+
+# --- coded tiles -------------------------------------------------------------------------------
+
+RICE = find_layout(PixelFormat.RG12Rice)
+
+
+def code_of(place):
+    x, y, columns, rows = place
+    return encode_tile(picture(20)[y : y + rows, x : x + columns].tolist(), 12)
+
+
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_coded_tiles_and_others_make_a_frame(monkeypatch, is_fast):
+    if not is_fast:
+        monkeypatch.setattr(rice_decoding, "prepare", lambda: None)
+    bench = Harness(RICE, 20)
+    bench.start()
+    # A strip, then parts of rows, then two side by side of several rows each.
+    for place in ((0, 0, 20, 2), (0, 2, 8, 1), (0, 3, 20, 1), (0, 4, 12, 4)):
+        code = code_of(place)
+        assert len(code) < RICE.count_bytes(place[2]) * place[3]
+        bench.tile(place, code + bytes(1 if place[2] == 20 else 0))
+    bench.tile((8, 2, 12, 1))
+    bench.tile((12, 4, 8, 4))
+    bench.end()
+    assert not +bench.discards
+    assert bench.only().received_ranges.is_complete
+    assert (bench.only().unpack_pixels() == picture(20)).all()
+    assert bench.only().buffer.tobytes() == bench.packed.tobytes()
+
+
+def test_a_damaged_code_is_a_missing_tile():
+    """It is asked for again, and what it decodes to stands nowhere."""
+    bench = Harness(RICE, 20, resend=True)
+    bench.start()
+    first, second = (0, 0, 20, 4), (0, 4, 20, 4)
+    bench.tile(first, code_of(first)[:-1])
+    bench.tile(second, code_of(second))
+    bench.end()
+    assert bench.discards == {DiscardReason.MALFORMED: 1}
+    (missing,) = bench.frames.request_missing(RESEND_RETRY_MS / 1000 + 1)
+    assert missing.rectangles == (first,)
+    bench.tile(first, code_of(first))
+    assert (bench.only().unpack_pixels() == picture(20)).all()
+
+
+def test_a_coded_tile_changes_no_received_pixel():
+    bench = Harness(RICE, 20)
+    bench.start()
+    bench.tile((0, 0, 20, HEIGHT))
+    bench.tile((0, 0, 20, 2), encode_tile([[5] * 20] * 2, 12))
+    bench.end()
+    assert bench.discards == {DiscardReason.DUPLICATE: 1}
+    assert (bench.only().unpack_pixels() == picture(20)).all()
+
+
+@pytest.mark.parametrize("length", [0, 2 * 30 + 1])
+def test_no_tile_of_rice_is_empty_or_longer_than_its_pixels(length):
+    bench = Harness(RICE, 20)
+    bench.start()
+    bench.tile((0, 0, 20, 2), bytes(length))
+    assert bench.discards == {DiscardReason.GEOMETRY: 1}
+
+
+def test_other_packings_have_no_codes():
+    bench = Harness(find_layout(PixelFormat.RG12p), 20)
+    bench.start()
+    bench.tile((0, 0, 20, 2), code_of((0, 0, 20, 2)))
+    assert bench.discards == {DiscardReason.GEOMETRY: 1}

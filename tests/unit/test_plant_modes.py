@@ -159,8 +159,8 @@ def test_json_schema_of_the_sensor():
         "orientation": 1,
         "illuminant": 21,
         "second_color": None,
-        # Unpacked first, then PFNC's p and MIPI's packing.
-        "formats": [0x0110010A, 0x010E0106, 0x810E2D01],
+        # Unpacked first, then PFNC's p, MIPI's packing and rice.
+        "formats": [0x0110010A, 0x010E0106, 0x810E2D01, 0x810E8001],
         "crc": False,
         # 12288 pixels of 12 bits at 10 Gbit/s. A pattern has neither noise nor iris.
         "row_time_ns": 14746,

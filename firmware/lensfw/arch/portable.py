@@ -5,6 +5,11 @@ import struct
 
 NAME = "portable"
 
+# Coded tiles have few lengths, because a board has a view in memory for each.
+RICE_STEP = 256
+# A coder is ahead of its check by 14 pixels of four bytes at most. Then come zeros.
+RICE_SLACK = RICE_STEP + 64
+
 # lowbias32 by Chris Wellons (github.com/skeeto/hash-prospector, Unlicense).
 _MIX_1 = 0x7FEB352D
 _MIX_2 = 0x846CA68B

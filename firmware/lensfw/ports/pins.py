@@ -14,7 +14,6 @@ import time
 import machine
 
 from .. import contacts, focus_motor
-from ..transports import usb
 from . import generated
 
 _EDGES = 32
@@ -27,10 +26,6 @@ _FULL_SCALE_MV = 6600
 
 class Machine:
     """The chip, for ``boot`` and ``board``. *ports* is the class of its ports."""
-
-    # Where the device's address is visible; see ``transports.usb``. Chips on which nothing goes
-    # wrong need no check.
-    usb_address_byte = usb.ALWAYS_ADDRESSED
 
     def __init__(self, configuration, ports):
         self._configuration = configuration
@@ -52,6 +47,10 @@ class Machine:
         """Return the object of machine.USBDevice, or None if the port has none."""
         found = getattr(machine, "USBDevice", None)
         return found() if found is not None else None
+
+    def get_submit(self, usbd):
+        """Return the function that starts a transfer; see ``transports.usb``."""
+        return usbd.submit_xfer
 
     def get_controller(self):
         """Return the controller for ``controller_lockup``, or None if it cannot lock up."""

@@ -6,6 +6,7 @@ import time
 import machine
 
 from .. import power
+from ..wire import const
 from . import pins
 
 _RP2040 = "RP2040" in sys.implementation._machine
@@ -17,7 +18,8 @@ _ADC_TEMPERATURE = 4
 _REFERENCE_MV = 3300
 
 # RP2040 datasheet, 4.1.4 and 2.14.3. The device's address is in the same place on an RP2350.
-_USB_ADDRESS = 0x50110000
+_USB_ADDRESS = const(0x50110000)
+_ADDRESS = const(0x7F)
 _USB_SIE_STATUS = 0x50110050
 _USB_SUSPENDED = 1 << 4
 _USB_SOF = 0x50110048
@@ -60,10 +62,26 @@ class Controller:
 class Machine(pins.Machine):
     """The chip, for ``boot`` and ``board``."""
 
-    usb_address_byte = (machine.mem8, _USB_ADDRESS)
-
     def __init__(self, configuration):
         super().__init__(configuration, Ports)
+
+    def get_submit(self, usbd):
+        """Return the function that starts a transfer. It returns False after a bus reset.
+
+        A bus reset sets the device's address to 0, and deletes TinyUSB's endpoints, both in an
+        interrupt. A transfer on a deleted endpoint would make TinyUSB panic. So no interrupt may
+        run between the look at the address and the start.
+        """
+        submit_xfer = usbd.submit_xfer
+
+        def submit(address, buffer):
+            interrupts = machine.disable_irq()
+            try:
+                return machine.mem8[_USB_ADDRESS] & _ADDRESS and submit_xfer(address, buffer)
+            finally:
+                machine.enable_irq(interrupts)
+
+        return submit
 
     def get_controller(self):
         """Return the controller of an RP2040, or None: an RP2350 has no such erratum."""

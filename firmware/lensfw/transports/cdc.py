@@ -21,12 +21,12 @@ class CdcTransport(socket_stream.StreamTransport):
     ``lensfw.main`` call this class.
     """
 
-    def __init__(self, stream, clock, usbd, serial, address_byte=usb.ALWAYS_ADDRESSED):
+    def __init__(self, stream, clock, usbd, serial, submit=None):
         super().__init__(stream, clock)
         self._usbd = usbd
         self._strings = (None, None, None, serial)
         address, packet_bytes = usb.find_bulk_in(usbd.BUILTIN_DEFAULT.desc_cfg)
-        self._lane = usb.Lane(usbd, address, packet_bytes, address_byte)
+        self._lane = usb.Lane(submit or usbd.submit_xfer, address, packet_bytes)
         self._was_reset = False
 
     def start(self):

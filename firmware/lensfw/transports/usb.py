@@ -9,9 +9,8 @@ lane. The main loop (``lensfw.board``, ``lensfw.main``) calls :meth:`UsbTranspor
 - A length has 16 bits and is not checked: 65,536 would become 0.
 - After a bus reset, and after a halt, no callback comes for the transfer that was in flight.
 - No transfer may start between a bus reset and its callback. On an RP2040 TinyUSB would panic,
-  because the endpoint does not exist any more. *address_byte* is a buffer and the index of one byte
-  in it. The lower seven bits of that byte are the device's address. They are 0 from a bus reset
-  until the host gives the board an address. So they show a reset before its callback runs.
+  because the endpoint does not exist any more. So the transports start transfers with *submit*, a
+  function of the chip's Machine: see ``ports.pins`` and ``ports.rp2``.
 - If the host halts an endpoint during a transfer, TinyUSB may keep the endpoint busy for ever.
   Only a bus reset helps. The board then disconnects and re-enumerates to get one.
 - The controller adds no zero-length packet. If a link packet fills its last USB packet and no
@@ -41,9 +40,6 @@ _TRANSFER = wire.USB_TRANSFER
 _STUCK_MS = const(250)
 # The most packets that a lane queues, the one in flight included.
 _MAX_QUEUE = const(8)
-# An address_byte that always shows an address: a transfer may start at any time.
-ALWAYS_ADDRESSED = (b"\x01", 0)
-_ADDRESS = const(0x7F)
 _DEVICE = "<BBHBBBBHHHBBBB"
 _MISCELLANEOUS = (0xEF, 2, 1)  # a device of several functions
 
@@ -86,13 +82,12 @@ class Endpoint:
     =============  ==========================================  =============
     """
 
-    def __init__(self, usbd, address, address_byte):
+    def __init__(self, submit, address):
         self.address = address
         self.is_open = False
         self.state = _IDLE
         self.fault = _NO_FAULT
-        self._submit = usbd.submit_xfer
-        self._memory, self._index = address_byte
+        self._submit = submit
 
     def is_stuck(self):
         """Return True if the endpoint will never accept a transfer again."""
@@ -155,8 +150,8 @@ class Lane(Endpoint):
     the main loop has called :meth:`drop`.
     """
 
-    def __init__(self, usbd, address, packet_bytes, address_byte=ALWAYS_ADDRESSED):
-        super().__init__(usbd, address, address_byte)
+    def __init__(self, submit, address, packet_bytes):
+        super().__init__(submit, address)
         self._packet_bytes = packet_bytes
         self.is_queue_lost = False
         # Tiles that were sent, until return_tiles() returns them to the link.
@@ -215,7 +210,6 @@ class Lane(Endpoint):
                 and len(self._queue) > 1
                 and len(self._queue[1][0]) <= _TRANSFER
                 and self.is_open
-                and self._memory[self._index] & _ADDRESS
                 and self._submit(self.address, self._queue[1][0])
             ):
                 self._advance()
@@ -243,7 +237,6 @@ class Lane(Endpoint):
                 and not result
                 and len(self._queue) > 1
                 and len(self._queue[1][0]) <= _TRANSFER
-                and self._memory[self._index] & _ADDRESS
                 and self._submit(self.address, self._queue[1][0])
             ):
                 self._advance()
@@ -293,7 +286,7 @@ class Lane(Endpoint):
 
     def _start_next(self, is_full):
         """Start the next transfer; an empty one if *is_full* and no packet waits."""
-        if self.is_queue_lost or not self.is_open or not self._memory[self._index] & _ADDRESS:
+        if self.is_queue_lost or not self.is_open:
             return
         if not self._queue:
             if is_full:
@@ -332,8 +325,8 @@ class Inbound(Endpoint):
     ======  ============  =========================================================  ==========
     """
 
-    def __init__(self, usbd, address, size, address_byte=ALWAYS_ADDRESSED):
-        super().__init__(usbd, address, address_byte)
+    def __init__(self, submit, address, size):
+        super().__init__(submit, address)
         # Bytes in the buffer that the main loop reads, and how many of them it has read.
         self.count = 0
         self._read = 0
@@ -344,12 +337,7 @@ class Inbound(Endpoint):
 
     def resume(self):
         """Listen, if nothing is in flight and a buffer is free."""
-        if (
-            self.state == _IDLE
-            and self.is_open
-            and not self._waiting
-            and self._memory[self._index] & _ADDRESS
-        ):
+        if self.state == _IDLE and self.is_open and not self._waiting:
             self._start(self._filling, _LAST)
 
     def pass_bytes(self, receiver, now):
@@ -398,18 +386,18 @@ class UsbTransport:
     """Carry the link's bytes over *usbd*. *lanes* is the number of lanes, each a bulk IN endpoint.
 
     A bus reset ends the session, because the host has gone or begins anew. The first call of
-    receive() or send() after a reset drops all packets and bytes.
+    receive() or send() after a reset drops all packets and bytes. *submit* starts a transfer, as
+    ``usbd.submit_xfer`` does.
     """
 
-    def __init__(self, usbd, lanes, serial, model, maker, address_byte=ALWAYS_ADDRESSED):
+    def __init__(self, usbd, lanes, serial, model, maker, submit=None):
+        submit = submit or usbd.submit_xfer
         self._usbd = usbd
         self._builtin = usbd.BUILTIN_DEFAULT
         self.packet_bytes = find_bulk_in(self._builtin.desc_cfg)[1]
         self._interface = self._builtin.itf_max
         first = self._builtin.ep_max
-        self.lanes = [
-            Lane(usbd, _IN | first + i, self.packet_bytes, address_byte) for i in range(lanes)
-        ]
+        self.lanes = [Lane(submit, _IN | first + i, self.packet_bytes) for i in range(lanes)]
         self._strings = [None, maker, model, serial]
         # A transfer takes the host's longest link packet, in whole USB packets. It ends when it is
         # full, or with a short or empty USB packet. If a shorter link packet fills its last USB
@@ -418,7 +406,7 @@ class UsbTransport:
         longest -= longest % self.packet_bytes
         # The callback of each IN endpoint, by its number.
         self._callbacks = [None] * first + [lane.on_transfer_end for lane in self.lanes]
-        self.inbound = Inbound(usbd, first, longest, address_byte)
+        self.inbound = Inbound(submit, first, longest)
         self._is_open = False
         self._was_reset = False
 

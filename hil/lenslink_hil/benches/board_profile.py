@@ -15,6 +15,7 @@ from typing import Any
 import lensfw
 from lenslink.errors import UsageError
 from lenslink_protocol.crc import crc32
+from lenslink_protocol.packings import Packing, find_layout
 
 from ..module_profile import DEFAULT, load_module
 
@@ -22,6 +23,7 @@ FIRMWARE = Path(lensfw.__file__).resolve().parent
 _BOARDS = FIRMWARE / "boards"
 # This file has the tile sizes; it is no board.
 _TILES = "tiles"
+_CODING_TILES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,17 @@ def get_tile_bytes(name: str, transport: str) -> int:
     return size
 
 
+def list_formats(sensor: Mapping[str, Any], limits: Mapping[str, int]) -> list[int]:
+    """Return the pixel formats of a sensor that a board can send.
+
+    A board codes tiles if the sensor does not compute their CRCs, and if there are tiles in flight
+    for the words of both channels and for a code.
+    """
+    has_codes = not sensor.get("crc") and limits["in_flight"] >= _CODING_TILES
+    formats: list[int] = sensor["formats"]
+    return [code for code in formats if has_codes or find_layout(code).packing != Packing.RICE]
+
+
 def make_configuration(
     board: Board,
     sensor: Mapping[str, Any],
@@ -89,6 +102,7 @@ def make_configuration(
     calibrations: Sequence[tuple[int, bytes]] = (),
     *,
     module: str = DEFAULT,
+    limits: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the configuration that the firmware reads at its start.
 
@@ -100,11 +114,13 @@ def make_configuration(
         calibrations: kind and bytes of each calibration. They stand in this order in the file that
             the firmware reads them from.
         module: name of the module's profile; see :mod:`..module_profile`.
+        limits: the board's limits, if they are not those of its profile.
 
     Raises:
         UsageError: there is no module of that name.
     """
     profile = load_module(module)
+    limits = dict(board.limits if limits is None else limits)
     product = profile.pop("product")
     for section in ("lens", "sensor"):
         profile.pop(section, None)
@@ -118,9 +134,9 @@ def make_configuration(
         "board": board.name,
         "boot_count": boot,
         "reset_reason": 0,
-        "limits": dict(board.limits),
+        "limits": limits,
         "test": board.test,
-        "sensor": dict(sensor),
+        "sensor": {**sensor, "formats": list_formats(sensor, limits)},
         "calibrations": [
             [kind, start, len(data), crc32(data)]
             for (kind, data), start in zip(calibrations, starts, strict=False)

@@ -14,12 +14,12 @@ from .plot import describe_series
 
 _TITLE = """# Benchmarks
 
-This file is written by `make bench`, `make bench-peers` and `lenslink bench link | hdr | denoise`,
-not by hand.
+This file is written by `make bench`, `make bench-peers` and
+`lenslink bench link | hdr | denoise | zoom`, not by hand.
 Each part names its machine, date and commit. Compare the ratios: their two sides were measured in
 turns, in one run. Absolute figures hold for that machine at that time only.
 """
-_PARTS = ("host", "peers", "link", "hdr", "denoise")
+_PARTS = ("host", "peers", "link", "hdr", "denoise", "zoom")
 
 
 def write_part(path: Path, part: str, text: str) -> None:

@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 _BIN_PX = 0.25
 
 
-def find_half(values: NDArray[Any], frequencies: NDArray[Any]) -> float:
-    """Return where a falling curve first crosses one half."""
-    below = int(np.flatnonzero(values < 0.5)[0])
+def find_half(values: NDArray[Any], frequencies: NDArray[Any], level: float = 0.5) -> float:
+    """Return where a falling curve first crosses one half, or another *level*.
+
+    It is the last frequency if the curve stays above.
+    """
+    found = np.flatnonzero(values < level)
+    if not found.size:
+        return float(frequencies[-1])
+    below = int(found[0])
     high, low = values[below - 1], values[below]
-    share = (high - 0.5) / (high - low)
+    share = (high - level) / (high - low)
     step = frequencies[below] - frequencies[below - 1]
     return float(frequencies[below - 1] + share * step)
 
@@ -56,16 +62,18 @@ def measure_mtf50(
     >>> round(measure_mtf50(edge, np.ones(edge.shape, bool)), 2)
     0.15
     """
-    rows, columns = np.nonzero(is_used)
-    values = _normalize(image, rows, columns)
-    slope, start = find_edge(image, is_used) if edge is None else edge
-    distance = (columns - start - slope * rows) / math.hypot(1, slope)
-    low_end, high_end = -0.45 * np.ptp(columns), 0.45 * np.ptp(columns)
-    bins = np.arange(low_end, high_end, _BIN_PX)
-    number = np.digitize(distance, bins)
-    profile = np.array(
-        [values[number == each].mean() for each in range(1, len(bins)) if (number == each).any()]
-    )
+    curve, frequencies = measure_mtf(image, is_used, edge)
+    return find_half(curve, frequencies)
+
+
+def measure_mtf(
+    image: NDArray[Any], is_used: NDArray[np.bool_], edge: tuple[float, float] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the contrast of each frequency, 1 at 0, and the frequencies below 1 cycle a pixel.
+
+    The arguments are those of :func:`measure_mtf50`.
+    """
+    profile = _find_profile(image, is_used, edge)
     line = np.diff(profile)
     line *= np.hanning(len(line)) ** 0.05  # the ends are flat; this only closes them
     spectrum = np.abs(np.fft.rfft(line, 16 * len(line)))
@@ -73,8 +81,36 @@ def measure_mtf50(
     curve = spectrum / spectrum[0]
     # A bin and a difference are boxes of one bin's width.
     seen = frequencies < 1
-    curve = curve[seen] / np.sinc(frequencies[seen] * _BIN_PX) ** 2
-    return find_half(curve, frequencies[seen])
+    return curve[seen] / np.sinc(frequencies[seen] * _BIN_PX) ** 2, frequencies[seen]
+
+
+def measure_overshoot(
+    image: NDArray[Any], is_used: NDArray[np.bool_], edge: tuple[float, float] | None = None
+) -> float:
+    """Return by how much the edge's profile exceeds its ends, as a part of its step.
+
+    The arguments are those of :func:`measure_mtf50`.
+    """
+    profile = _find_profile(image, is_used, edge)
+    ends = len(profile) // 5
+    low, high = np.sort([profile[:ends].mean(), profile[-ends:].mean()])
+    return float(max(profile.max() - high, low - profile.min()) / (high - low))
+
+
+def _find_profile(
+    image: NDArray[Any], is_used: NDArray[np.bool_], edge: tuple[float, float] | None
+) -> NDArray[Any]:
+    """Return the edge's profile across, in steps of _BIN_PX."""
+    rows, columns = np.nonzero(is_used)
+    values = _normalize(image, rows, columns)
+    slope, start = find_edge(image, is_used) if edge is None else edge
+    distance = (columns - start - slope * rows) / math.hypot(1, slope)
+    low_end, high_end = -0.45 * np.ptp(columns), 0.45 * np.ptp(columns)
+    bins = np.arange(low_end, high_end, _BIN_PX)
+    number = np.digitize(distance, bins)
+    return np.array(
+        [values[number == each].mean() for each in range(1, len(bins)) if (number == each).any()]
+    )
 
 
 def _normalize(

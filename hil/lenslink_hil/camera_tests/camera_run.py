@@ -68,7 +68,8 @@ def run_camera_tests(
             is_there = result.verdict != ERROR or _answers(device)
         else:
             result = CaseResult(NOT_RUN, "the module does not answer any more")
-        yield Verdict(case.name, case.name, "module", *result, time.monotonic() - start)
+        took = time.monotonic() - start
+        yield Verdict(case.name, case.name, "module", result.verdict, result.detail, took)
 
 
 def _answers(device: Device) -> bool:

@@ -54,6 +54,7 @@ def bench() -> None:
       lenslink bench viewfinder sim:
       lenslink bench hdr
       lenslink bench denoise
+      lenslink bench zoom
       lenslink bench metering
     """
 
@@ -443,6 +444,28 @@ def denoise(common: CommonOptions, *, output: Path | None, as_json: bool) -> Non
     from ..benchmark import denoise_quality as run
 
     _run_quality(common, run, "denoise", output, as_json)
+
+
+@bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")
+@_OUTPUT_OPTION
+@_JSON_OPTION
+@common_options
+@pass_common
+def zoom(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
+    """Measure the zoom on known scenes, beside one frame and beside a merged burst.
+
+    The figures are PSNR on held-out photographs, the resolution of an edge, false detail, what
+    moves, and CPU time on one thread. A busy machine makes only the time worse.
+
+    \b
+    Examples:
+      lenslink bench zoom
+      lenslink bench zoom --json | jq '.targets[] | select(.met | not)'
+    """
+    require_opencv()
+    from ..benchmark import zoom_quality as run
+
+    _run_quality(common, run, "zoom", output, as_json)
 
 
 @bench.command()

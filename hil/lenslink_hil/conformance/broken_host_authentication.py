@@ -12,6 +12,7 @@ from .defects import Defect
 from .module_peer import FIRMWARE, SERIAL
 from .packets import Packet
 from .peer_wire import Tamper
+from .virtual_host import VirtualHost
 from .virtual_module import KEY
 
 
@@ -60,8 +61,20 @@ class TakesAnyScheme(TakesErrorForProof):
             type=MessageType.ERROR)), data)  # fmt: skip
 
 
+class TrustsWithoutAuth(VirtualHost):
+    """Takes a module without AUTH for a genuine one."""
+
+    def refuse_without_auth(self) -> None:
+        """Go on."""
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-AUTH-1": (StreamsBeforeProof,),
     "H-AUTH-2": (TakesErrorForProof, TakesAnyScheme),
 }
 """The defects on the line of the driver, by clause."""
+
+HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
+    "H-AUTH-2": (TrustsWithoutAuth,),
+}
+"""The hosts that break a clause by themselves."""

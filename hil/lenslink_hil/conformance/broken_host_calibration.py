@@ -56,6 +56,17 @@ class AsksForEmptyPiecesForEver(VirtualHost):
         return bool(piece.piece) and super().is_calibration_piece_wrong(piece, data, entry)
 
 
+class LooksAtLaterPieces(VirtualHost):
+    """Takes the first piece of a calibration, whatever kind and total it states."""
+
+    def is_calibration_piece_wrong(
+        self, piece: CalibrationPiece, data: bytes, entry: CalibrationEntry
+    ) -> bool:
+        if not data:
+            piece = replace(piece, kind=entry.kind, total=entry.total)
+        return super().is_calibration_piece_wrong(piece, data, entry)
+
+
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
     "H-CAL-1": (
         ReadsAnyCalibration,
@@ -63,6 +74,7 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         AppendsAnyTotal,
         AppendsAnyKind,
         AsksForEmptyPiecesForEver,
+        LooksAtLaterPieces,
     ),
 }
 """The hosts that break a clause by themselves."""

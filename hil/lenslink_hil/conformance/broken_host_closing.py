@@ -151,6 +151,54 @@ class LeavesAStillWithoutClose(VirtualHost):
             self._close_session(result)
 
 
+class _IgnoresCloseSometimes(Defect):
+    """Ignores a Close in some state. A subclass says in which."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        """The types of packets that have passed."""
+
+    def is_deaf(self) -> bool:
+        """Return True if a Close is ignored now."""
+        raise NotImplementedError
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self.seen.add(packet.kind)
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self.seen.add(packet.kind)
+        return [] if packet.kind == MessageType.CLOSE and self.is_deaf() else [data]
+
+
+class StopsAClosedPreview(_IgnoresCloseSometimes):
+    """Ends a preview with Stop, also when the module has closed the session."""
+
+    def is_deaf(self) -> bool:
+        return MessageType.STREAM in self.seen
+
+
+class DeafWhilePending(_IgnoresCloseSometimes):
+    """Ignores a Close while a request is pending."""
+
+    def is_deaf(self) -> bool:
+        return MessageType.PENDING in self.seen
+
+
+class DeafWhileBusy(_IgnoresCloseSometimes):
+    """Ignores a Close while the module is BUSY."""
+
+    def is_deaf(self) -> bool:
+        return MessageType.BUSY in self.seen
+
+
+class DeafAtFirst(_IgnoresCloseSometimes):
+    """Ignores a Close before it has the manifest."""
+
+    def is_deaf(self) -> bool:
+        return MessageType.MANIFEST not in self.seen
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-CLOSE-1": (
         LeavesSilently,
@@ -160,7 +208,16 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         LeavesWhenConfigureIsRefused,
         LeavesWithoutManifest,
     ),
-    "H-CLOSE-2": (KeepsAsking, ConfiguresAfterClose, KnownReasonsOnly, KnownSizesOnly),
+    "H-CLOSE-2": (
+        KeepsAsking,
+        ConfiguresAfterClose,
+        KnownReasonsOnly,
+        KnownSizesOnly,
+        StopsAClosedPreview,
+        DeafWhilePending,
+        DeafWhileBusy,
+        DeafAtFirst,
+    ),
 }
 """The defects on the line of the driver, by clause."""
 

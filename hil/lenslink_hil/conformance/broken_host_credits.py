@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Heartbeat
+from lenslink_protocol.messages import (
+    Heartbeat,
+    HeartbeatReply,
+)
 from lenslink_protocol.params import MAX_PAYLOAD
 
 from .defects import Defect, edit_message
@@ -100,8 +103,50 @@ class ForgetsLossBesideTiles(Defect):
         return [edit_message(packet, sent=(0, 0, 0))]
 
 
+class ForgetsLossOfAPreview(Defect):
+    """Ignores ``sent`` of the preview."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT_REPLY else None
+        if not isinstance(message, HeartbeatReply):
+            return [data]
+        return [edit_message(packet, sent=(0, *message.sent[1:]))]
+
+
+class BelievesAnySent(Defect):
+    """Counts ``sent`` in 64 bits, and adds its window to whatever it says."""
+
+    _sent = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT_REPLY else None
+        if isinstance(message, HeartbeatReply):
+            self._sent = max(self._sent, message.sent[1])
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT else None
+        if not isinstance(message, Heartbeat):
+            return [data]
+        preview, still, roi = message.limit
+        limit = (self._sent + (1 << 22)) % (1 << 64) if self._sent >> 63 else still
+        return [edit_message(packet, limit=(preview, limit, roi))]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-CREDIT-1": (FallsOnce, LateFirstLimits, NothingMoreAtTheEnd, LimitsBehindTheManifest),
-    "H-CREDIT-2": (GrantsOnce, GrantsLittle, ForgetsLossBesideTiles),
+    "H-CREDIT-1": (
+        FallsOnce,
+        LateFirstLimits,
+        NothingMoreAtTheEnd,
+        LimitsBehindTheManifest,
+        BelievesAnySent,
+    ),
+    "H-CREDIT-2": (
+        GrantsOnce,
+        GrantsLittle,
+        ForgetsLossBesideTiles,
+        ForgetsLossOfAPreview,
+        BelievesAnySent,
+    ),
 }
 """The defects on the line of the driver, by clause."""

@@ -97,13 +97,35 @@ class ForgetsLane1(VirtualHost):
         return found
 
 
+class ComparesLanesPlainly(VirtualHost):
+    """Compares the sequences of a lane as plain numbers, which do not wrap."""
+
+    _newest = 0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        packet = parse(data)
+        if packet is None:
+            super().send(data, lane)
+            return
+        if lane:
+            self._newest = max(self._newest, packet.header.sequence)
+        message = packet.message() if packet.kind == MessageType.FRAME_END else None
+        if isinstance(message, FrameEnd) and message.last_sequence[1] <= self._newest:
+            last = (message.last_sequence[0], NO_PACKET, NO_PACKET, NO_PACKET)
+            data = edit_message(packet, last_sequence=last)
+        super().send(data, lane)
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-LANE-1": (LaneOffByOne, AsksAtEveryEnd, ForgetsLanesAfterResent),
 }
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-LANE-1": (ForgetsLane1,),
+    "H-LANE-1": (
+        ForgetsLane1,
+        ComparesLanesPlainly,
+    ),
     "H-LANE-2": (DropsResentOfALane,),
 }
 """The hosts that break a clause by themselves."""

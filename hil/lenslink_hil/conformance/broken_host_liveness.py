@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import BY_TYPE, Busy
-from lenslink_protocol.params import MAX_BUSY_MS, SILENCE_MS
+from lenslink_protocol.messages import (
+    BY_TYPE,
+    Busy,
+    Pending,
+)
+from lenslink_protocol.params import (
+    FRAME_STALE_MS,
+    MAX_BUSY_MS,
+    SILENCE_MS,
+)
 
 from .broken_steps import FirstOnly
 from .defects import Defect, edit_message
-from .packets import Packet, parse
+from .packets import (
+    Packet,
+    Parser,
+    parse,
+)
 from .peer_wire import Tamper
 from .virtual_host import VirtualHost
 
@@ -180,9 +192,110 @@ class LongBusyIsNone(Defect):
         return [] if is_long else [data]
 
 
+class PendingIsBusy(Defect):
+    """Takes Pending for a lease of silence."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.PENDING else None
+        if not isinstance(message, Pending):
+            return [data]
+        busy = Busy(0, message.lease_ms).encode()
+        return [packet.encode(type=MessageType.BUSY, frame=0, payload=busy)]
+
+
+class NoBeatsAtStop(Defect):
+    """Sends no Heartbeat while Stop waits."""
+
+    _has_stopped = False
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._has_stopped = self._has_stopped or packet.kind == MessageType.STOP
+        return [] if self._has_stopped and packet.kind == MessageType.HEARTBEAT else [data]
+
+
+class _PatientBehind(VirtualHost):
+    """Waits for a silent module as long as it takes once a packet of some type has passed."""
+
+    kind = 0
+
+    def is_gone(self) -> bool:
+        return super().is_gone() and not self._has_passed
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_passed = False
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        packet = parse(data)
+        self._has_passed = self._has_passed or (packet is not None and packet.kind == self.kind)
+        super().send(data, lane)
+
+    def receive(self, seconds: float) -> bytes:
+        data = super().receive(seconds)
+        found = Parser().feed(data, 0.0)
+        self._has_passed = self._has_passed or any(p.kind == self.kind for p in found)
+        return data
+
+
+class PatientAtStop(_PatientBehind):
+    """Waits for the answer to Stop as long as it takes."""
+
+    kind = MessageType.STOP
+
+
+class PatientAtFirst(_PatientBehind):
+    """Waits for the manifest as long as it takes."""
+
+    kind = MessageType.GET_MANIFEST
+
+
+class DropsFramesWhenBusy(VirtualHost):
+    """Counts FRAME_STALE_MS also while the module is BUSY."""
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        packet = parse(data)
+        if packet is not None and packet.kind == MessageType.BUSY:
+            self._busy = self.now()
+        is_stale = self._busy and self.now() - self._busy > FRAME_STALE_MS / 1000
+        if not (is_stale and packet is not None and packet.kind == MessageType.TILE):
+            super().send(data, lane)
+
+    _busy = 0.0
+
+
+class EverySixthBeat(Defect):
+    """Sends a Heartbeat each 0.6 s."""
+
+    def __init__(self) -> None:
+        self._count = -1
+        self._dropped = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind == MessageType.HEARTBEAT
+        if packet.kind == MessageType.HEARTBEAT and self._count % 6:
+            self._dropped += 1
+            return []
+        return [packet.encode(sequence=packet.header.sequence - self._dropped)]
+
+
+class PatientForTwoSeconds(VirtualHost):
+    """Takes the module for gone after 2 s."""
+
+    def is_gone(self) -> bool:
+        liveness = self.link._liveness
+        return self.now() - max(liveness.last_sign, liveness.busy_until) > 2.0
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-LIVE-1": (NoBeatsInAPreview, StopsAfterFewBeats, SlowBeats),
+    "H-LIVE-1": (
+        NoBeatsInAPreview,
+        StopsAfterFewBeats,
+        SlowBeats,
+        NoBeatsAtStop,
+        EverySixthBeat,
+    ),
     "H-LIVE-3": (FirstBusyOnly, CutsBusyLease, LongBusyIsNone),
+    "H-LIVE-2": (PendingIsBusy,),
 }
 """The defects on the line of the driver, by clause."""
 
@@ -195,7 +308,14 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         DamagedIsNoLife,
         OldIsNoLife,
         UnknownIsNoLife,
+        PatientAtStop,
+        PatientAtFirst,
+        PatientForTwoSeconds,
     ),
-    "H-LIVE-3": (CountsSilenceThroughLeases, PacketsEndTheLease),
+    "H-LIVE-3": (
+        CountsSilenceThroughLeases,
+        PacketsEndTheLease,
+        DropsFramesWhenBusy,
+    ),
 }
 """The hosts that break a clause by themselves."""

@@ -117,6 +117,14 @@ class ReadsTwice(Defect):
         return [edit_message(packet, total=65535) if total > 65536 else data]
 
 
+class AnyFirstOffset(VirtualHost):
+    """Takes the first piece, whatever offset it states."""
+
+    def is_piece_wrong(self, piece: ManifestPiece, data: bytes, total: int) -> bool:
+        offset = piece.offset if data else 0
+        return super().is_piece_wrong(replace(piece, offset=offset), data, total)
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-MANIFEST-1": (
         NeedsOrder,
@@ -130,6 +138,13 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-MANIFEST-2": (AnyTotal, AnyOffset, AsksForEver, TakesMore, AnySize),
+    "H-MANIFEST-2": (
+        AnyTotal,
+        AnyOffset,
+        AsksForEver,
+        TakesMore,
+        AnySize,
+        AnyFirstOffset,
+    ),
 }
 """The hosts that break a clause by themselves."""

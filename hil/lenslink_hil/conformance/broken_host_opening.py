@@ -183,8 +183,51 @@ class OneMoreHello(Defect):
         return [packet.encode(type=MessageType.HELLO, frame=1, payload=self._hello), data]
 
 
+class NonceOfFewBits(Defect):
+    """Takes 16 random bits for the nonce of a session."""
+
+    def __init__(self) -> None:
+        self._nonce = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._nonce = packet.header.nonce
+        # The tests of the distance between two nonces are another fault's.
+        return [packet.encode(nonce=packet.header.nonce >> 14)]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        del data
+        return [packet.encode(nonce=self._nonce)]
+
+
+class KeepsTheLastSequence(Defect):
+    """Opens another session when Hello is answered with Close, and goes on in the sequences."""
+
+    def __init__(self) -> None:
+        self._newest = -1
+        self._other = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(nonce=packet.header.nonce ^ self._other)]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.header.sequence <= self._newest:
+            return []
+        self._newest = packet.header.sequence
+        if packet.kind == MessageType.CLOSE and not self._other:
+            self._other = 0x5A5A5A5A
+            return []
+        return [packet.encode(nonce=packet.header.nonce ^ self._other)]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
-    "H-HELLO-1": (CountsNonces, ManyHelloIds, BeatsBeforeHelloReply, HelloAgainAfterClose),
+    "H-FRAME-5": (KeepsTheLastSequence,),
+    "H-HELLO-1": (
+        NonceOfFewBits,
+        CountsNonces,
+        ManyHelloIds,
+        BeatsBeforeHelloReply,
+        HelloAgainAfterClose,
+    ),
     "H-HELLO-2": (
         OffersFiveLanes,
         OffersTooLongTiles,

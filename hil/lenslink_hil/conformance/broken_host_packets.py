@@ -189,6 +189,17 @@ class LosesInsidePayloads(Tamper):
         return [data] if is_whole or len(payload) < length else [data[HEADER_BYTES + length :]]
 
 
+class SearchesOnce(Tamper):
+    """Searches a damaged payload, but not the damaged payload of a packet in it."""
+
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
+        packet = parse(data)
+        if packet is None or crc32(packet.payload) == packet.header.payload_crc:
+            return [data]
+        found = packet.payload
+        return [] if found[:4] == MAGIC and Parser().feed(found, 0.0) == [] else [data]
+
+
 class EvenPlacesOnly(Tamper):
     """Searches a damaged payload at each fourth byte only."""
 
@@ -399,6 +410,66 @@ class AnyMajorOfAnswers(Defect):
         return [packet.encode(version=0x10) if packet.kind < 0x40 else data]
 
 
+class ForgetsUnknownSequences(Defect):
+    """Uses up no sequence for a packet whose type it does not know."""
+
+    def __init__(self) -> None:
+        self._newest = -1
+        self._count = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        sequence = packet.header.sequence
+        if sequence <= self._newest:
+            return []
+        if packet.kind < 0xE0:
+            self._newest = sequence
+        self._count += 1
+        return [packet.encode(sequence=self._count, payload_crc=packet.header.payload_crc)]
+
+
+class GivesUpHalfWay(VirtualHost):
+    """Gives up a packet that pauses for 150 ms."""
+
+    _last = 0.0
+    _is_inside = False
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        is_late = self.now() - self._last > 0.15
+        self._last = self.now()
+        if not (self._is_inside and is_late):
+            super().send(data, lane)
+        self._is_inside = data[:4] == MAGIC and parse(data) is None
+
+
+class _KeepsHalves(VirtualHost):
+    """Never gives up what a packet has begun with. A subclass says up to how many bytes."""
+
+    most = 0
+    _half = b""
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if self._half:
+            data, self._half = self._half + data, b""
+        begun = len(data) - data.rfind(MAGIC)
+        whole = parse(data) is not None
+        if not whole and MAGIC in data and begun < self.most:
+            data, self._half = data[:-begun], data[-begun:]
+        if data:
+            super().send(data, lane)
+
+
+class KeepsHalfAHeader(_KeepsHalves):
+    """Waits for the rest of a header for ever."""
+
+    most = HEADER_BYTES
+
+
+class KeepsHalfAPayload(_KeepsHalves):
+    """Waits for the rest of an answer for ever."""
+
+    most = HEADER_BYTES + 22
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-FRAME-1": (StreamInStop, StreamInRequests, RepeatsSequences, SkipsASequence),
     "H-FRAME-2": (
@@ -418,11 +489,18 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         SkipsDamagedTiles,
         LosesBehindNoise,
         LosesInsidePayloads,
+        SearchesOnce,
         EvenPlacesOnly,
         SkipsTheFirstByte,
     ),
     "H-FRAME-4": (LosesStalledBytes, SwallowsTiles),
-    "H-FRAME-5": (ComparesPlainly, UsesSequencesOfOthers, AnyTileSequence, AnyTileNonce),
+    "H-FRAME-5": (
+        ComparesPlainly,
+        UsesSequencesOfOthers,
+        AnyTileSequence,
+        AnyTileNonce,
+        ForgetsUnknownSequences,
+    ),
     "H-FRAME-6": (ShorterThanAllowed, SkipsWholeHeaders, AnyMajorOfAnswers),
 }
 """The defects on the line of the driver, by clause."""
@@ -434,6 +512,9 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         ImpatientWithLane1,
         OneStallTimer,
         OneStallTimerOnLane0,
+        GivesUpHalfWay,
+        KeepsHalfAHeader,
+        KeepsHalfAPayload,
     ),
     "H-FRAME-5": (AnySequenceOnLane1, AnyNonceOnLane1),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lenslink_protocol.ids import ManifestKey, MessageType, PixelFormat
 from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import ManifestPiece
+from lenslink_protocol.rice import DamagedTile, decode_tile
 
 from .defects import Defect, edit_message
 from .packets import Packet
@@ -78,8 +79,24 @@ class NamesUnpacked(Defect):
         return [edit_message(packet, pixel_format=PixelFormat.RG12)]
 
 
+class UsesDamagedCodes(Defect):
+    """Takes the tile of a damaged code for received, with the pixels that it has."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        size = (head.width * 12 + 7) // 8 * head.height
+        if packet.kind != MessageType.TILE or not 0 < head.length < size:
+            return [data]
+        try:
+            decode_tile(packet.payload, head.width, head.height, 12)
+        except DamagedTile:
+            return [packet.encode(payload=b"\xa5" * size)]
+        return [data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-PACK-1": (WholeGroupsOnly, RoundsToFour, RoundsEnds),
+    "H-CAM-3": (UsesDamagedCodes,),
     "H-PACK-2": (NamesSixteenBits, SecondFormat, NamesUnpacked),
 }
 """The defects on the line of the driver, by clause."""

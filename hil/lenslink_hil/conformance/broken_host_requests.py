@@ -293,6 +293,103 @@ class ShortestLease(Defect):
         return [self._request.encode(sequence=packet.header.sequence), data]
 
 
+class NoLeaseOfStop(Defect):
+    """Ignores a Pending for Stop."""
+
+    _asked = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.HEARTBEAT:
+            self._asked = packet.kind
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_ignored = packet.kind == MessageType.PENDING and self._asked == MessageType.STOP
+        return [] if is_ignored else [data]
+
+
+class StopsBehindTheFrame(Defect):
+    """Ends a still with Stop when its frame is there."""
+
+    def __init__(self) -> None:
+        self._stop = False
+        self._sequence = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._stop = self._stop or packet.kind == MessageType.FRAME_END
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if not self._stop:
+            return [data]
+        self._stop = False
+        payload = Stop(1).encode()
+        stop = packet.encode(type=MessageType.STOP, frame=90, payload=payload)
+        return [stop, packet.encode(sequence=packet.header.sequence + 1)]
+
+
+class TakesLateReplies(Defect):
+    """Takes a HelloReply whenever it comes, and has RESEND no more."""
+
+    _count = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind == MessageType.HELLO_REPLY
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if packet.kind == MessageType.RESEND and self._count > 1 else [data]
+
+
+class TakesLateErrors(Defect):
+    """Takes any Error for the end of what it does."""
+
+    _asked = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._asked = packet.id or self._asked
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(frame=self._asked) if packet.kind == MessageType.ERROR else data]
+
+
+class KeepsAnswers(Defect):
+    """Keeps answers under their ids, and looks there when it has made a request."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Packet] = {}
+        self._asked: set[int] = set()
+        self._is_early = False
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_early = packet.id in self._kept and packet.id not in self._asked
+        self._asked.add(packet.id)
+        self._is_early = self._is_early or is_early
+        again = packet.kind in STARTS and self._is_early and not is_early
+        return [] if again else [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.ACCEPTED and packet.id not in self._asked:
+            self._kept[packet.id] = packet
+        return [data]
+
+
+class NoLeaseOfRepetitions(Defect):
+    """Ignores a Pending for a request that it has repeated."""
+
+    def __init__(self) -> None:
+        self._asked: list[int] = []
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._asked.append(packet.id)
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_ignored = packet.kind == MessageType.PENDING and self._asked.count(packet.id) > 1
+        return [] if is_ignored else [data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-REQ-1": (
         RepeatsCaptureAnew,
@@ -304,8 +401,28 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         FallingIds,
         NewIdAfterALease,
     ),
-    "H-REQ-2": (AnyErrorEnds, AnyKindOfAnswer, FlushedIsAccepted),
-    "H-REQ-3": (FlushWithStop, AsksTwiceAtOnce, CapturesEarly, StopsBeforeAccepted, QueriesBeside),
-    "H-REQ-4": (FirstPendingOnly, CutsPendingLease, ShortestLease),
+    "H-REQ-2": (
+        AnyErrorEnds,
+        AnyKindOfAnswer,
+        FlushedIsAccepted,
+        TakesLateReplies,
+        TakesLateErrors,
+        KeepsAnswers,
+    ),
+    "H-REQ-3": (
+        FlushWithStop,
+        AsksTwiceAtOnce,
+        CapturesEarly,
+        StopsBeforeAccepted,
+        QueriesBeside,
+        StopsBehindTheFrame,
+    ),
+    "H-REQ-4": (
+        FirstPendingOnly,
+        CutsPendingLease,
+        ShortestLease,
+        NoLeaseOfStop,
+        NoLeaseOfRepetitions,
+    ),
 }
 """The defects on the line of the driver, by clause."""

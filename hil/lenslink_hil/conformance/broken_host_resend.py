@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from lenslink.receive.reassembly import Reassembly
@@ -176,6 +177,97 @@ class FirstGoneOnly(Defect):
         return [edit_message(packet, count=1, state=FrameState.UNDER_WAY)]
 
 
+class ExactGoneOnly(Defect):
+    """Takes for gone only what it has asked for, rectangle by rectangle."""
+
+    def __init__(self) -> None:
+        self._asked: set[bytes] = set()
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        if isinstance(message, Resend):
+            self._asked |= {message.ranges[at : at + 8] for at in range(0, len(message.ranges), 8)}
+        return [data]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        if not isinstance(message, Resent):
+            return [data]
+        each = [message.gone[at : at + 8] for at in range(0, len(message.gone), 8)]
+        gone = [place for place in each if place in self._asked]
+        return [edit_message(packet, count=len(gone), gone=b"".join(gone))]
+
+
+class AsksBehindEndsOnly(Defect):
+    """Asks for tiles only once FrameEnd has come."""
+
+    _has_ended = False
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._has_ended = self._has_ended or packet.kind == MessageType.FRAME_END
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if packet.kind == MessageType.RESEND and not self._has_ended else [data]
+
+
+class ForgetsTilesWithoutStart(Defect):
+    """Asks for a whole frame if its FrameStart is lost."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        if not isinstance(message, Resend) or not message.flags & 1:
+            return [data]
+        everything = struct.pack("<4H", 0, 0, WIDTH, HEIGHT)
+        return [edit_message(packet, count=1, ranges=everything)]
+
+
+class ComparesFramesPlainly(Defect):
+    """Takes a frame with a smaller number than the newest one for an old one."""
+
+    _newest = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind not in DATA:
+            return [data]
+        self._newest = max(self._newest, packet.id)
+        return [data] if packet.id == self._newest else []
+
+
+class ReopensFrames(VirtualHost):
+    """Opens a frame anew when a packet of it comes late."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        found._discard_if_past = lambda stream, number: False  # type: ignore[method-assign]
+        return found
+
+
+class AsksBehindEachTile(Defect):
+    """Counts its tries from 0 behind each tile, and asks again at once."""
+
+    def __init__(self) -> None:
+        self._asked: Packet | None = None
+        self._tiles = 0
+        self._more = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_wrong = packet.kind == MessageType.TILE and packet.header.y >= HEIGHT
+        self._tiles += is_wrong
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        sequence = packet.header.sequence + self._more
+        found = [packet.encode(sequence=sequence)]
+        if packet.kind == MessageType.RESEND:
+            self._asked = packet
+        elif self._asked is not None and self._tiles:
+            self._tiles = 0
+            self._more += 1
+            found.append(self._asked.encode(sequence=sequence + 1))
+        return found
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-RESEND-1": (
         NarrowIsARow,
@@ -183,13 +275,29 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         AsksForTheStill,
         AsksForOneRowMore,
         AsksBeyondTheFrame,
+        AsksBehindEndsOnly,
+        ForgetsTilesWithoutStart,
     ),
-    "H-RESEND-2": (StartOnce, StartOfStillsOnly, ForgetsStart, DropsRest),
-    "H-RESEND-3": (UnknownIsUnderWay, GoneOnlyAtTheEnd, ForgetsGone, FirstGoneOnly),
+    "H-RESEND-2": (
+        StartOnce,
+        StartOfStillsOnly,
+        ForgetsStart,
+        DropsRest,
+        ComparesFramesPlainly,
+    ),
+    "H-RESEND-3": (
+        UnknownIsUnderWay,
+        GoneOnlyAtTheEnd,
+        ForgetsGone,
+        FirstGoneOnly,
+        ExactGoneOnly,
+        AsksBehindEachTile,
+    ),
 }
 """The defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
     "H-RESEND-3": (AsksNineTimes,),
+    "H-RESEND-1": (ReopensFrames,),
 }
 """The hosts that break a clause by themselves."""

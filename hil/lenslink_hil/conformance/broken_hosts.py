@@ -44,12 +44,14 @@ from . import (
     broken_host_lanes,
     broken_host_liveness,
     broken_host_manifest,
+    broken_host_messages,
     broken_host_opening,
     broken_host_packets,
     broken_host_packing,
     broken_host_requests,
     broken_host_resend,
     broken_host_settings,
+    broken_host_watch,
 )
 from .defects import (
     AnyMajor,
@@ -626,6 +628,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
         _with(defect)
         for lines in (
             broken_host_packets.LINES,
+            broken_host_messages.LINES,
             broken_host_growth.LINES,
             broken_host_opening.LINES,
             broken_host_closing.LINES,
@@ -647,6 +650,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
         _of(host)
         for hosts in (
             broken_host_packets.HOSTS,
+            broken_host_messages.HOSTS,
             broken_host_closing.HOSTS,
             broken_host_liveness.HOSTS,
             broken_host_capture.HOSTS,
@@ -654,8 +658,13 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
             broken_host_lanes.HOSTS,
             broken_host_manifest.HOSTS,
             broken_host_calibration.HOSTS,
+            broken_host_authentication.HOSTS,
         )
         for host in hosts.get(clause, ())
+    )
+    + tuple(
+        replace(_with(defect), case=case)
+        for defect, case in broken_host_watch.IN_CASES.get(clause, ())
     )
     for clause, basic in _BASIC.items()
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import Capability, ErrorCode
 from lenslink_protocol.messages import Challenge, Proof
+from lenslink_protocol.params import AUTH_BYTES
 
-from .plain_module import FIRMWARE, SERIAL, PlainModule, Refused
+from .plain_module import FIRMWARE, SERIAL, TOY_SCHEME, PlainModule, Refused
 from .virtual_module import KEY
 
 
@@ -105,9 +108,62 @@ class TakesShortChallenges(PlainModule):
         return super().hmac_of(challenge[:32].ljust(32, b"\0"))
 
 
+class LowByteOfTheScheme(PlainModule):
+    """Looks at the low byte of a scheme of this specification."""
+
+    def on_challenge(self, number: int, message: Challenge) -> None:
+        is_vendors = message.scheme >= 0x8000
+        scheme = message.scheme if is_vendors else message.scheme & 0xFF
+        super().on_challenge(number, replace(message, scheme=scheme))
+
+
+class AnySchemeIsItsOwn(PlainModule):
+    """Takes scheme 0 for its own."""
+
+    def on_challenge(self, number: int, message: Challenge) -> None:
+        super().on_challenge(number, replace(message, scheme=message.scheme or TOY_SCHEME))
+
+
+class NoProofWhileStreaming(PlainModule):
+    """Refuses a challenge while a stream runs."""
+
+    def on_challenge(self, number: int, message: Challenge) -> None:
+        if self.running_streams():
+            raise Refused(ErrorCode.STATE)
+        super().on_challenge(number, message)
+
+
+class ProvesTheSum(PlainModule):
+    """Proves over the sum of the challenge's bytes."""
+
+    def proof_of(self, challenge: bytes) -> bytes:
+        return b"toy" + sum(challenge).to_bytes(8, "little")
+
+
+class ProvesTheFirst32(PlainModule):
+    """Proves over no more than 32 bytes of a challenge."""
+
+    def proof_of(self, challenge: bytes) -> bytes:
+        return super().proof_of(challenge[:AUTH_BYTES])
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-AUTH-1": (ProvesAnything, ProvesWithoutCapability, EmptyProof),
-    "M-AUTH-2": (ProvesFirstHalf, ProvesSevenBytes, ProvesAllButTheLast),
+    "M-AUTH-1": (
+        ProvesAnything,
+        ProvesWithoutCapability,
+        EmptyProof,
+        LowByteOfTheScheme,
+        AnySchemeIsItsOwn,
+        NoProofWhileStreaming,
+    ),
+    "M-AUTH-2": (
+        ProvesFirstHalf,
+        ProvesSevenBytes,
+        ProvesAllButTheLast,
+        ProvesTheSum,
+        ProvesTheFirst32,
+        NoProofWhileStreaming,
+    ),
     "M-AUTH-3": (
         HalfAProof,
         ProvesForAnySession,
@@ -116,5 +172,6 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         HasAnotherKey,
         TakesShortChallenges,
     ),
+    "M-STATE-1": (NoProofWhileStreaming,),
 }
 """The plain modules that break a clause."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenslink_protocol.calibration import Blur, Defect, Defects, Noise, encode_calibration, get_kind
-from lenslink_protocol.ids import CalibrationKind
+from lenslink_protocol.ids import CalibrationKind, ErrorCode
 from lenslink_protocol.messages import CalibrationPiece, GetCalibration
 
-from .plain_module import PlainModule
+from .plain_module import PlainModule, Refused
 
 
 class CalibrationFromZero(PlainModule):
@@ -73,6 +73,42 @@ class SamePixelTwice(PlainModule):
         return {get_kind(defects): encode_calibration(defects)}
 
 
+class NoPiecesWhileStreaming(PlainModule):
+    """Refuses to send its calibration while a stream runs."""
+
+    def calibration_piece(self, message: GetCalibration) -> CalibrationPiece:
+        if self.running_streams():
+            raise Refused(ErrorCode.STATE)
+        return super().calibration_piece(message)
+
+
+class LowByteOfTheKind(PlainModule):
+    """Looks at the low byte of a kind."""
+
+    def calibration(self, kind: int) -> bytes | None:
+        return super().calibration(kind & 0xFF)
+
+
+class Offsets16Bits(PlainModule):
+    """Looks at the low 16 bits of an offset."""
+
+    def calibration_piece(self, message: GetCalibration) -> CalibrationPiece:
+        low = replace(message, offset=message.offset & 0xFFFF)
+        return replace(super().calibration_piece(low), offset=message.offset)
+
+
+class InOrderOnly(PlainModule):
+    """Sends the next piece of its calibration, whatever offset inside is asked for."""
+
+    _next = 0
+
+    def calibration_piece(self, message: GetCalibration) -> CalibrationPiece:
+        at = self._next if 0 < message.offset < 200 else message.offset
+        piece = super().calibration_piece(replace(message, offset=at % 384))
+        self._next = at + len(piece.piece)
+        return replace(piece, offset=message.offset)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CAL-1": (
         CalibrationFromZero,
@@ -80,7 +116,12 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         StatesTheOffsetOfTheNext,
         OldCrc,
         AnyKind,
+        NoPiecesWhileStreaming,
+        LowByteOfTheKind,
+        Offsets16Bits,
+        InOrderOnly,
     ),
     "M-CAL-2": (FallingGains, CutBlur, SamePixelTwice),
+    "M-STATE-1": (NoPiecesWhileStreaming,),
 }
 """The plain modules that break a clause."""

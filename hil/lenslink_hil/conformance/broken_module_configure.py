@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from lenslink_protocol.ids import ConfigureFlag, ErrorCode, MessageType
+from lenslink_protocol.controls import Setting
+from lenslink_protocol.ids import Cfa, ConfigureFlag, ErrorCode, MessageType
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -12,8 +14,10 @@ from lenslink_protocol.messages import (
     Configure,
     Configured,
     Error,
+    FrameStart,
     Stop,
 )
+from lenslink_protocol.packings import Layout, Packing, find_layout, find_pixel_format
 from lenslink_protocol.params import MAX_STREAMS
 
 from .broken_steps import OtherPlan
@@ -21,7 +25,7 @@ from .defects import Defect, edit_message
 from .host_peer import ROI
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import MODE, PlainModule, Refused, State, Stream
+from .plain_module import MODE, WIDTH, Exposure, PlainModule, Refused, State, Stream
 
 
 class StaysStreaming(PlainModule):
@@ -263,6 +267,146 @@ class StopsAnything(PlainModule):
         super().on_stop(number, message)
 
 
+class RepeatsUnknownFlags(PlainModule):
+    """Repeats all flags of Configure in Configured."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        return replace(plan, flags=plan.flags | message.flags)
+
+
+class OwnChoiceIsAdjusted(PlainModule):
+    """Says ADJUSTED of a format that it has chosen itself."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        is_own = message.pixel_format == 0
+        return replace(plan, flags=plan.flags | ConfigureFlag.ADJUSTED) if is_own else plan
+
+
+class LastFormatAgain(PlainModule):
+    """Takes the format of the configuration before if Configure names none."""
+
+    def chosen_format(self, message: Configure) -> Layout:
+        before = self.streams[message.stream].plan
+        if message.pixel_format == 0 and before is not None:
+            return find_layout(before.pixel_format)
+        return super().chosen_format(message)
+
+
+class TrialSetsTheMode(PlainModule):
+    """Takes the mode of a trial."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        super().on_configure(number, message)
+        stream = self.streams[message.stream]
+        if message.flags & ConfigureFlag.TEST_ONLY and stream.plan is not None:
+            stream.plan = replace(stream.plan, mode=message.mode)
+
+
+class NextIsNothing(PlainModule):
+    """States no ``first_frame`` in the Accepted of Stop and SetBudget."""
+
+    def answer_in_order(
+        self, number: int, message: AnyMessage, streams: Collection[int] | None = None
+    ) -> None:
+        if isinstance(message, Accepted):
+            message = replace(message, first_frame=0)
+        super().answer_in_order(number, message, streams)
+
+
+class ControlsBeforeState(PlainModule):
+    """Looks at the controls of a list before it looks at the state."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        found = super().read_list(data, frames)
+        self.check_controls(found)
+        return found
+
+
+class FormatOfAllStreams(PlainModule):
+    """Sends each stream in the format that was configured last."""
+
+    def apply_plan(self, stream: Stream, plan: Configured) -> None:
+        super().apply_plan(stream, plan)
+        for each in self.streams:
+            if each.plan is not None:
+                each.plan = replace(each.plan, pixel_format=plan.pixel_format)
+
+
+class TilesOfTheMode(PlainModule):
+    """Cuts a crop into as many rows a tile as the whole mode has."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        whole = find_layout(plan.pixel_format).count_bytes(WIDTH)
+        if not message.tile_bytes or plan.width == WIDTH or plan.tile_bytes < whole:
+            return plan
+        return replace(plan, tile_bytes=plan.tile_bytes // whole * plan.stride)
+
+
+class TilesOfWords(PlainModule):
+    """Takes two bytes a pixel when it computes how much fits into a tile."""
+
+    def chosen_tile_bytes(self, message: Configure, form: Layout) -> int:
+        limit = super().chosen_tile_bytes(message, form)
+        return max(form.count_bytes(form.group), limit * form.bits // 16)
+
+    def plan_of(self, message: Configure) -> Configured:
+        return replace(super().plan_of(message), flags=message.flags & ConfigureFlag.TEST_ONLY)
+
+
+class TrialNeverAdjusts(PlainModule):
+    """Does not say ADJUSTED of what is only tried."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        is_trial = message.flags & ConfigureFlag.TEST_ONLY
+        return replace(plan, flags=ConfigureFlag.TEST_ONLY) if is_trial else plan
+
+
+class OtherPhases(PlainModule):
+    """Applies formats of another phase than the sensor's."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        plan = super().plan_of(message)
+        codes = {find_pixel_format(Packing.UNPACKED, self.depth, phase) for phase in Cfa}
+        return (
+            replace(plan, pixel_format=message.pixel_format)
+            if message.pixel_format in codes
+            else plan
+        )
+
+
+class BitsOfWords(PlainModule):
+    """States 16 bits for the frames of the ROI."""
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        start = super().frame_start(stream, plan, exposure)
+        return replace(start, bits=16) if exposure.stream == ROI else start
+
+
+class ModeOfAllStreams(PlainModule):
+    """States the mode that was configured last, of any stream."""
+
+    _mode = 0
+
+    def apply_plan(self, stream: Stream, plan: Configured) -> None:
+        super().apply_plan(stream, plan)
+        self._mode = plan.mode
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        return replace(super().frame_start(stream, plan, exposure), mode=self._mode)
+
+
+class PhaseOfTheCrop(PlainModule):
+    """States another phase for a crop that begins at column 2."""
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        start = super().frame_start(stream, plan, exposure)
+        return replace(start, cfa=start.crop_x // 2 % 4)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-STATE-1": (
         StaysStreaming,
@@ -278,8 +422,16 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         SettingsOfRefused,
         ChangesUnconfigured,
         ChangesCaptures,
+        NextIsNothing,
+        ControlsBeforeState,
     ),
-    "M-STATE-2": (TrialApplies, TrialWithoutFlag, TrialUnconfigures),
+    "M-STATE-2": (
+        TrialApplies,
+        TrialWithoutFlag,
+        TrialUnconfigures,
+        TrialSetsTheMode,
+        TrialNeverAdjusts,
+    ),
     "M-STATE-3": (
         ShorterTiles,
         OtherFormatUnsaid,
@@ -287,9 +439,22 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         OneRowATile,
         LimitHidesFormat,
         HostsBoundIsSilent,
+        OwnChoiceIsAdjusted,
+        LastFormatAgain,
+        TilesOfTheMode,
+        TilesOfWords,
     ),
     "M-STATE-4": (AnyStream, CapturesNothing, UnsupportedIsState, StopsAnything),
     "M-STOP-1": (StopsBoth,),
+    "M-GROW-2": (RepeatsUnknownFlags,),
+    "M-PACK-1": (FormatOfAllStreams,),
+    "M-CAM-2": (
+        FormatOfAllStreams,
+        BitsOfWords,
+        ModeOfAllStreams,
+        PhaseOfTheCrop,
+    ),
+    "M-PACK-2": (OtherPhases,),
 }
 """The plain modules that break a clause."""
 

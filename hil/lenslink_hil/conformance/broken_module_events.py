@@ -7,7 +7,7 @@ from dataclasses import replace
 from lenslink_protocol.ids import Capability, EventKind
 from lenslink_protocol.messages import Event
 
-from .plain_module import PlainModule
+from .plain_module import FRAME_UJ, PlainModule
 
 
 class NoFirstEvents(PlainModule):
@@ -46,6 +46,16 @@ class EventsOfFrames(PlainModule):
     """Puts a number into the header of its Events."""
 
     event_frame = 1
+
+
+class RareReports(PlainModule):
+    """Reports its supply every three seconds."""
+
+    def step(self) -> None:
+        before = self.next_event
+        super().step()
+        if self.next_event != before:
+            self.next_event += 2.0
 
 
 class _OtherEvents(PlainModule):
@@ -109,8 +119,42 @@ class TimeOfTheStart(_OtherEvents):
         return replace(event, time_us=1)
 
 
+class EventsOfOneSession(PlainModule):
+    """Reports its states in the first session only."""
+
+    _sessions = 0
+
+    def send_first_events(self) -> None:
+        self._sessions += self.has_events()
+        if self._sessions < 2:
+            super().send_first_events()
+
+
+class AlwaysDetached(_OtherEvents):
+    """Reports contacts that are open."""
+
+    def change(self, event: Event) -> Event:
+        return replace(event, value=0) if event.kind == EventKind.CONTACTS else event
+
+
+class CountsFramesOnly(PlainModule):
+    """Counts the energy of frames, and not what it takes between them."""
+
+    def count_energy_uj(self) -> int:
+        return self.ended_frames * FRAME_UJ
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-EVT-1": (NoFirstEvents, NoHeatEvents, EventsForAll, EventsOnceWanted, EventsOfFrames),
+    "M-EVT-1": (
+        NoFirstEvents,
+        NoHeatEvents,
+        EventsForAll,
+        EventsOnceWanted,
+        EventsOfFrames,
+        RareReports,
+        EventsOfOneSession,
+        AlwaysDetached,
+    ),
     "M-EVT-2": (
         CountersOfTheSession,
         CountersAreDifferences,
@@ -118,5 +162,6 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         TimesToCome,
         TimeOfTheStart,
     ),
+    "M-PWR-5": (CountsFramesOnly,),
 }
 """The plain modules that break a clause."""

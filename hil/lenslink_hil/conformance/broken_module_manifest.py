@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey
+from lenslink_protocol.ids import Capability, ControlId, ErrorCode, ManifestKey
 from lenslink_protocol.manifest import encode_entry, iterate_entries
 from lenslink_protocol.messages import GetManifest, Hello, HelloReply, ManifestPiece
 
@@ -113,8 +113,66 @@ class LengthWithEvents(PlainModule):
         return replace(reply, manifest_bytes=reply.manifest_bytes + 4 * self.has_events())
 
 
+class TextsWithAZero(_OtherManifest):
+    """Ends its model with a zero byte."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return value + b"\0" if key == ManifestKey.MODEL else value
+
+
+class TextsOfLatin1(_OtherManifest):
+    """Has a maker that is no UTF-8."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return b"M\xfcller" if key == ManifestKey.MAKER else value
+
+
+class ReservedOfColors(_OtherManifest):
+    """Sets the reserved field of its colours."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return value[:2] + b"\1\0" + value[4:] if key == ManifestKey.COLOR else value
+
+
+class ModesWithoutName(_OtherManifest):
+    """Has modes without a name."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return value[:16] + bytes(16) + value[32:] if key == ManifestKey.MODE else value
+
+
+class UnknownUse(_OtherManifest):
+    """Sets a bit of a mode's use that there is not."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        return value[:7] + b"\7" + value[8:] if key == ManifestKey.MODE else value
+
+
+class SettledOfMany(_OtherManifest):
+    """States more values of SETTLED than there are."""
+
+    def change(self, key: int, value: bytes) -> bytes | None:
+        is_settled = key == ManifestKey.CONTROL and value[0] == ControlId.SETTLED
+        return value[:8] + b"\5\0\0\0" + value[12:] if is_settled else value
+
+
+class SilentWhileStreaming(PlainModule):
+    """Refuses to send its manifest while a stream runs."""
+
+    def on_get_manifest(self, number: int, message: GetManifest) -> None:
+        if self.running_streams():
+            raise Refused(ErrorCode.STATE)
+        super().on_get_manifest(number, message)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-MANIFEST-1": (PiecesFromZero, EmptyBeyondTheEnd, TotalOfThePiece, LengthWithEvents),
+    "M-MANIFEST-1": (
+        PiecesFromZero,
+        EmptyBeyondTheEnd,
+        TotalOfThePiece,
+        LengthWithEvents,
+        SilentWhileStreaming,
+    ),
     "M-MANIFEST-2": (
         NoColors,
         NoSerial,
@@ -123,6 +181,13 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ListsASchemeTooMany,
         ManifestOfTheDay,
         HidesWhatIsNotShared,
+        TextsWithAZero,
+        TextsOfLatin1,
+        ReservedOfColors,
+        ModesWithoutName,
+        UnknownUse,
+        SettledOfMany,
     ),
+    "M-SET-2": (SettledOfMany,),
 }
 """The plain modules that break a clause."""

@@ -11,6 +11,7 @@ from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import PixelFormat
 from lenslink_protocol.messages import Configure, Configured
 from lenslink_protocol.packings import Layout, Packing, find_layout
+from lenslink_protocol.rice import encode_tile
 
 from .broken_steps import OtherPlan
 from .plain_module import HEIGHT, WIDTH, Frame, PlainModule, Rectangle
@@ -45,6 +46,24 @@ class LegacyAsMipi(_OtherPacking):
     """Sends the legacy format with the bytes of MIPI."""
 
     wrong = (Packing.LEGACY, Packing.MIPI)
+
+
+class CodesRowsAlone(PlainModule):
+    """Codes each row of a tile as if the tile began there."""
+
+    def code_tile(self, rows: list[list[int]], bits: int) -> bytes:
+        return b"".join(encode_tile([row], bits) for row in rows)
+
+
+class CutsCodes(PlainModule):
+    """Shows a smooth scene, and ends the code of a tile a byte too early."""
+
+    def picture(self, number: int) -> NDArray[np.uint16]:
+        y, x = np.indices((HEIGHT, WIDTH), np.uint16)
+        return 700 + 3 * x + 5 * y + np.uint16(number % 100)
+
+    def code_tile(self, rows: list[list[int]], bits: int) -> bytes:
+        return super().code_tile(rows, bits)[:-1]
 
 
 class FrameBytesOfWords(OtherPlan):
@@ -167,7 +186,15 @@ class LowBitsOfWholeGroups(SetsSpareBits):
 
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-PACK-1": (AlwaysUnpacked,),
-    "M-PACK-2": (MipiAsLsb, LegacyAsMipi, FrameBytesOfWords, UnlistedDefault, LosesAPixelOfMipi),
+    "M-PACK-2": (
+        MipiAsLsb,
+        LegacyAsMipi,
+        CodesRowsAlone,
+        CutsCodes,
+        FrameBytesOfWords,
+        UnlistedDefault,
+        LosesAPixelOfMipi,
+    ),
     "M-PACK-3": (
         BigEndianWords,
         CutsInsideGroups,

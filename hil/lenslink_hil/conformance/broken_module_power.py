@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Configure, FrameEnd, Header, SetBudget
+from lenslink_protocol.ids import EndStatus, ErrorCode, MessageType
+from lenslink_protocol.messages import Accepted, Configure, FrameEnd, Header, SetBudget
 
 from .plain_module import (
     ACTIVE_MW,
@@ -14,8 +14,10 @@ from .plain_module import (
     MOTOR_MW,
     NO_BUDGET,
     Exposure,
+    Frame,
     Item,
     PlainModule,
+    Refused,
     State,
     Stream,
 )
@@ -207,12 +209,154 @@ class DrawsAlways(PlainModule):
         return round(self.time * (ACTIVE_MW + MOTOR_MW) * 1000)
 
 
+class Budgets16Bits(PlainModule):
+    """Keeps the low 16 bits of a budget."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        super().on_set_budget(number, replace(message, budget_mw=message.budget_mw & 0xFFFF))
+
+
+class RefusedBudgetStops(PlainModule):
+    """Ends the streams with a budget that it refuses."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        if message.budget_mw < self.idle_need_mw():
+            for index in self.running_streams():
+                self.stop(index)
+        super().on_set_budget(number, message)
+
+
+class AddsStreams(PlainModule):
+    """Adds up the needs of all streams."""
+
+    def check_budget(self, stream: Stream) -> None:
+        others = sum(self.need_mw(self.streams[index]) for index in self.running_streams())
+        if self.budget_mw < self.need_mw(stream) + others:
+            raise Refused(ErrorCode.POWER)
+
+
+class PowerBeforeControls(PlainModule):
+    """Compares the budget before it looks at the controls."""
+
+    def check_startable(self, stream: Stream) -> None:
+        super().check_startable(stream)
+        self.check_budget(stream)
+
+
+class ChangesNeedPower(PlainModule):
+    """Refuses SetSettings of a stream for which the budget is too low."""
+
+    def check_changeable(self, stream: Stream) -> None:
+        super().check_changeable(stream)
+        self.check_budget(stream)
+
+
+class FinishesCaptures(PlainModule):
+    """Goes on with a Capture that needs more than a new budget."""
+
+    def stop_what_needs_more(self) -> None:
+        for index in self.running_streams():
+            stream = self.streams[index]
+            if stream.unexposed < 0 and self.budget_mw < self.need_mw(stream):
+                self.stop(index)
+
+
+class StopEndsTheBudget(PlainModule):
+    """Drops the budget with Stop and Flush."""
+
+    def stop(self, index: int) -> None:
+        super().stop(index)
+        self.budget_mw = NO_BUDGET
+
+
+class HelloAgainEndsTheBudget(PlainModule):
+    """Drops the budget with a Hello of the open session."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        super().on_hello(header, payload)
+        self.budget_mw = NO_BUDGET
+
+
+class StoppedFramesCostMuch(PlainModule):
+    """States a hundred times the energy of a frame that is stopped."""
+
+    _factor = 1
+
+    def end_frame(self, frame: Frame, status: EndStatus) -> None:
+        self._factor = 1 if status is EndStatus.OK else 100
+        super().end_frame(frame, status)
+
+    def frame_energy_uj(self) -> int:
+        return self._factor * super().frame_energy_uj()
+
+
+class NamesTheEnded(PlainModule):
+    """Names the stream that a budget ends in its Accepted."""
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        before = self.running_streams()
+        super().on_set_budget(number, message)
+        ended = before - self.running_streams()
+        accepted = Accepted(max(ended, default=0), self.next_frame)
+        self.data[-1].payload = accepted.encode()
+
+
+class BudgetIsAFault(PlainModule):
+    """Says SENSOR of the frames that a budget ends."""
+
+    _is_ending = False
+
+    def stop_what_needs_more(self) -> None:
+        self._is_ending = True
+        super().stop_what_needs_more()
+        self._is_ending = False
+
+    def end_frame(self, frame: Frame, status: EndStatus) -> None:
+        super().end_frame(frame, EndStatus.SENSOR if self._is_ending else status)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CREDIT-2": (BudgetWaitsForAll,),
-    "M-PWR-1": (AnyBudget, BudgetForTheMotorOnly, TakesWhatItRefuses, RefusedBudgetEnds),
-    "M-PWR-2": (IgnoresTheBudget, ForgetsTheMotor, RefusesTooMuch),
-    "M-PWR-3": (StreamsOn, EndsEverything, EndsTheFirst, FinishesTheFrame, ForgetsThePlan),
-    "M-PWR-4": (BudgetLasts, BudgetEndsWithClose, BeginsWithABudget, BudgetOfOneConfiguration),
-    "M-PWR-5": (CountsMillijoules, OverstatesFrames, CountsTwice, DrawsAlways),
+    "M-PWR-1": (
+        AnyBudget,
+        BudgetForTheMotorOnly,
+        TakesWhatItRefuses,
+        RefusedBudgetEnds,
+        Budgets16Bits,
+        RefusedBudgetStops,
+    ),
+    "M-PWR-2": (
+        IgnoresTheBudget,
+        ForgetsTheMotor,
+        RefusesTooMuch,
+        AddsStreams,
+        PowerBeforeControls,
+        ChangesNeedPower,
+    ),
+    "M-PWR-3": (
+        StreamsOn,
+        EndsEverything,
+        EndsTheFirst,
+        FinishesTheFrame,
+        ForgetsThePlan,
+        FinishesCaptures,
+        NamesTheEnded,
+        BudgetIsAFault,
+    ),
+    "M-PWR-4": (
+        BudgetLasts,
+        BudgetEndsWithClose,
+        BeginsWithABudget,
+        BudgetOfOneConfiguration,
+        StopEndsTheBudget,
+        HelloAgainEndsTheBudget,
+    ),
+    "M-PWR-5": (
+        CountsMillijoules,
+        OverstatesFrames,
+        CountsTwice,
+        DrawsAlways,
+        StoppedFramesCostMuch,
+    ),
 }
 """The plain modules that break a clause."""

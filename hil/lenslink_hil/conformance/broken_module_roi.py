@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import ConfigureFlag, ControlId
+from lenslink_protocol.ids import ConfigureFlag, ControlId, MessageType
 from lenslink_protocol.messages import Configure, Configured, FrameStart
 
-from .plain_module import HEIGHT, WIDTH, Exposure, PlainModule, Stream
+from .plain_module import HEIGHT, WIDTH, Exposure, Frame, PlainModule, State, Stream
 
 
 class IgnoresCrops(PlainModule):
@@ -176,6 +176,71 @@ class TurnByNumber(PlainModule):
         return super().next_stream()
 
 
+class SameCropStays(PlainModule):
+    """Keeps a place that was moved if the same crop is configured again."""
+
+    _before = (0, 0, 0, 0)
+
+    def set_crop(self, stream: Stream, plan: Configured) -> None:
+        before, self._before = self._before, (plan.x, plan.y, plan.width, plan.height)
+        if before != self._before or ControlId.ROI_X not in stream.values:
+            super().set_crop(stream, plan)
+
+    def reset_session(self) -> None:
+        super().reset_session()
+        self._before = (0, 0, 0, 0)
+
+
+class ShowsTheOrigin(PlainModule):
+    """Reads out the first pixels of the mode, wherever the crop is."""
+
+    def new_frame(self, exposure: Exposure) -> Frame:
+        frame = super().new_frame(exposure)
+        frame.pixels = self.picture(frame.number)[: frame.plan.height, : frame.plan.width]
+        return frame
+
+
+class ShowsTheConfigured(PlainModule):
+    """Moves the place that it states, and not the pixels."""
+
+    def new_frame(self, exposure: Exposure) -> Frame:
+        frame = super().new_frame(exposure)
+        plan, whole = frame.plan, self.picture(frame.number)
+        frame.pixels = whole[plan.y : plan.y + plan.height, plan.x : plan.x + plan.width]
+        return frame
+
+
+class StillEndsTheTurn(PlainModule):
+    """Forgets that it is the preview's turn when a still comes between."""
+
+    def expose(self, index: int, stream: Stream) -> Exposure:
+        exposure = super().expose(index, stream)
+        self.is_previews_turn = self.is_previews_turn and index != 1
+        return exposure
+
+
+class CreditsEndTheTurn(PlainModule):
+    """Takes no preview for due whose tiles wait for credits."""
+
+    def next_stream(self) -> int | None:
+        waits = any(
+            each.kind == MessageType.TILE and each.stream == 0 and not self.has_credit(each)
+            for each in self.data
+        )
+        roi = self.streams[2]
+        is_due = roi.state is State.STREAMING and roi.unexposed
+        return 2 if waits and is_due else super().next_stream()
+
+
+class RoiBeforeCaptures(PlainModule):
+    """Takes a Capture of the preview only when no frame of the ROI is due."""
+
+    def next_stream(self) -> int | None:
+        preview, roi = self.streams[0], self.streams[2]
+        is_first = preview.unexposed > 0 and not preview.begun
+        return 2 if is_first and roi.unexposed < 0 else super().next_stream()
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-ROI-1": (
         IgnoresCrops,
@@ -186,6 +251,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         KeepsTheCrop,
         StatesNoPlace,
         WholeBytes,
+        ShowsTheOrigin,
     ),
     "M-ROI-2": (
         AlwaysAtTheOrigin,
@@ -196,7 +262,17 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         LeavesTheMode,
         WrapsAround,
         PlacesThatStay,
+        SameCropStays,
+        ShowsTheOrigin,
+        ShowsTheConfigured,
     ),
-    "M-ROI-3": (RoiFirst, TwoOfThree, TurnByNumber),
+    "M-ROI-3": (
+        RoiFirst,
+        TwoOfThree,
+        TurnByNumber,
+        StillEndsTheTurn,
+        CreditsEndTheTurn,
+        RoiBeforeCaptures,
+    ),
 }
 """The plain modules that break a clause."""

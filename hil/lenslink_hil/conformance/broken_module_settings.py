@@ -259,10 +259,10 @@ class WrapsValues(PlainModule):
 
 
 class AppliesAnything(PlainModule):
-    """Applies each value as it is."""
+    """Applies each value as it is, but for the sign."""
 
     def nearest_value(self, control: int, value: int) -> int:
-        return value
+        return abs(value)
 
 
 class NeverAdjusted(OtherStart):

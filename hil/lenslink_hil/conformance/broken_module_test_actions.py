@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import ErrorCode, MessageType, TestAction
+from lenslink_protocol.ids import BusyReason, ErrorCode, MessageType, NoticeReason, TestAction
 from lenslink_protocol.messages import Busy, Close, Error, Test
-from lenslink_protocol.params import HEADER_BYTES
+from lenslink_protocol.params import HEADER_BYTES, MAX_BUSY_MS
 
 from .defects import Defect, edit_message
 from .packets import Packet
@@ -167,6 +167,73 @@ class PendingStaysActive(_StaysActive):
     action = TestAction.PENDING
 
 
+class NeverTheLongest(Defect):
+    """Refuses a duration of MAX_BUSY_MS."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if not isinstance(message, Test) or message.ms != MAX_BUSY_MS:
+            return [data]
+        return [edit_message(packet, ms=MAX_BUSY_MS + 1)]
+
+
+class DetachesForAnotherReason(Defect):
+    """Warns of its supply before it detaches."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_notice = packet.kind == MessageType.NOTICE
+        return [edit_message(packet, reason=NoticeReason.SUPPLY) if is_notice else data]
+
+
+class GoesOnDuringBusy(Defect):
+    """Says Busy, and sends frames meanwhile."""
+
+    def __init__(self) -> None:
+        self._number, self._ms = -1, 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if not isinstance(message, Test) or message.action != TestAction.BUSY:
+            return [data]
+        self._number, self._ms = packet.id, message.ms
+        return [edit_message(packet, action=TestAction.PENDING, ms=0)]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.id != self._number or packet.kind not in _ANSWERS:
+            return [data]
+        if packet.kind == MessageType.PENDING:
+            return []
+        busy = Busy(BusyReason.OTHER, self._ms).encode()
+        return [data, packet.encode(type=MessageType.BUSY, payload=busy, frame=0)]
+
+
+_ANSWERS = (MessageType.PENDING, MessageType.ACCEPTED)
+
+
+class RefusedIsUnderWay(Defect):
+    """Refuses each Test behind one that it has refused."""
+
+    def __init__(self) -> None:
+        self._tests: set[int] = set()
+        self._is_stuck = False
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.HELLO:
+            self._tests, self._is_stuck = set(), False
+        if packet.kind == MessageType.TEST:
+            self._tests.add(packet.id)
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.id not in self._tests:
+            return [data]
+        if self._is_stuck and packet.kind == MessageType.ACCEPTED:
+            refusal = Error(ErrorCode.STATE, b"").encode()
+            return [packet.encode(type=MessageType.ERROR, payload=refusal)]
+        self._is_stuck |= packet.kind == MessageType.ERROR
+        return [data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "M-TEST-2": (
         ActionOutlivesSession,
@@ -180,6 +247,14 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
         StallStaysActive,
         BusyStaysActive,
         PendingStaysActive,
+        NeverTheLongest,
+        DetachesForAnotherReason,
+        GoesOnDuringBusy,
     ),
+    "M-TEST-1": (
+        NeverTheLongest,
+        RefusedIsUnderWay,
+    ),
+    "M-LIVE-3": (GoesOnDuringBusy,),
 }
 """The defects on the line of the firmware's module, by clause."""

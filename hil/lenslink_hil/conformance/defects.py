@@ -23,6 +23,8 @@ class Broken:
 
     name: str
     make: Callable[[], Any]
+    case: str = ""
+    """The case of another clause that shows what is broken, if the clause has none that does."""
 
 
 class Defect(Tamper):

@@ -13,6 +13,7 @@ from . import (
     host_cases_lanes,
     host_cases_liveness,
     host_cases_manifest,
+    host_cases_messages,
     host_cases_opening,
     host_cases_packets,
     host_cases_packing,
@@ -25,6 +26,7 @@ from .module_peer import Script
 
 ALL: list[Case[type[Script]]] = [
     *host_cases_packets.CASES.all,
+    *host_cases_messages.CASES.all,
     *host_cases_growth.CASES.all,
     *host_cases_opening.CASES.all,
     *host_cases_closing.CASES.all,

@@ -175,3 +175,36 @@ class ProofOfAnotherModule(_Keyed):
 
     def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
         return super().prove(challenge, OTHER_SERIAL)
+
+
+@CASES.add("H-AUTH-2")
+class NoAuthAtAll(_Doubtful):
+    """In the second session the module does not have AUTH: that is no proof either."""
+
+    sessions = 2
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        if previous is not None:
+            self.capabilities = int(Capability.RESEND)
+
+    def make_manifest(self) -> bytes:
+        has_auth = self.capabilities & Capability.AUTH
+        return super().make_manifest() if has_auth else Script.make_manifest(self)
+
+    def on_challenge(self, packet: Packet, message: Challenge) -> None:
+        del message
+        self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"no such scheme"))
+
+    def judge(self, result: HostResult) -> None:
+        if not isinstance(self.previous, NoAuthAtAll):
+            super().judge(result)
+            return
+        configured = self.find_packets(
+            MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM
+        )
+        said = (
+            f"without AUTH, so without a proof, the host sends {[str(p) for p in configured[:1]]}"
+        )
+        check(not configured, said)
+        check(not result.ok, "the host claims to have a frame of a module that is not genuine")

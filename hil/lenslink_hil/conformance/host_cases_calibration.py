@@ -126,3 +126,32 @@ class EmptyCalibrationPiece(_WrongPiece):
 
     def make_wrong(self, piece: CalibrationPiece) -> CalibrationPiece:
         return replace(piece, piece=b"")
+
+
+class _WrongFirstPiece(_WrongPiece):
+    """The first piece of a calibration does not fit: the host does not read on behind it."""
+
+    def make_calibration_piece(self, message: GetCalibration) -> CalibrationPiece:
+        piece = super().make_calibration_piece(message)
+        return self.make_wrong(piece) if message.offset == 0 else piece
+
+    def judge(self, result: HostResult) -> None:
+        later = [each for each in self.find_asked() if each.offset]
+        check(not later, f"the host reads on behind a first piece that does not fit: {later[:2]}")
+        super().judge(result)
+
+
+@CASES.add("H-CAL-1")
+class FirstCalibrationPieceIsOther(_WrongFirstPiece):
+    """The first piece is of another calibration."""
+
+    def make_wrong(self, piece: CalibrationPiece) -> CalibrationPiece:
+        return replace(piece, kind=piece.kind + 1)
+
+
+@CASES.add("H-CAL-1")
+class FirstCalibrationPieceIsLonger(_WrongFirstPiece):
+    """The first piece states another total than the manifest does."""
+
+    def make_wrong(self, piece: CalibrationPiece) -> CalibrationPiece:
+        return replace(piece, total=piece.total + 16)

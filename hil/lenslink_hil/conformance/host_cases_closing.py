@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from lenslink_protocol.ids import CloseReason, ErrorCode, MessageType
-from lenslink_protocol.messages import Close, Configure, Error, Stop
+from lenslink_protocol.ids import (
+    BusyReason,
+    CloseReason,
+    ErrorCode,
+    MessageType,
+)
+from lenslink_protocol.messages import (
+    Busy,
+    Close,
+    Configure,
+    Error,
+    GetManifest,
+    Pending,
+    Stop,
+)
 
 from .cases import Cases, check
 from .host_steps import LosingModule, Preview, lose_tile
@@ -216,3 +229,53 @@ class ClosedAtStop(Preview):
         check(not result.ok or self._at, "the preview is not stopped")
         later = [p for p in self.log if p.at > self._at + 0.2 and p.kind != MessageType.CLOSE]
         check(not later or not self._at, f"behind the module's Close come {later[:2]}")
+
+
+@CASES.add("H-CLOSE-2")
+class ClosedInAPreview(_Closed, Preview):
+    """The module closes the session behind the first frame of a preview: no Stop follows."""
+
+    def end_frame(self) -> None:
+        self._is_running = False
+
+    def start_frame(self) -> None:
+        super().start_frame()
+        if not self._end:
+            self._is_running = False
+            self.call_later(0.05, lambda: self.close_session(CloseReason.POWER))
+
+
+class _ClosedInALease(_Closed):
+    """The module takes a lease of 3 s, and closes the session in it."""
+
+    def take_lease(self, packet: Packet) -> None:
+        """Send Busy or Pending."""
+        raise NotImplementedError
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        self.take_lease(packet)
+        self.call_later(0.1, lambda: self.close_session(CloseReason.INTERNAL))
+
+
+@CASES.add("H-CLOSE-2")
+class ClosedWhilePending(_ClosedInALease):
+    """Configure is pending when the module closes the session."""
+
+    def take_lease(self, packet: Packet) -> None:
+        self.send_reply(packet, Pending(3000))
+
+
+@CASES.add("H-CLOSE-2")
+class ClosedWhileBusy(_ClosedInALease):
+    """The module is BUSY when it closes the session."""
+
+    def take_lease(self, packet: Packet) -> None:
+        self.send_message(Busy(BusyReason.FLASH, 3000))
+
+
+@CASES.add("H-CLOSE-2")
+class ClosedAtTheManifest(_Closed):
+    """The module closes the session instead of answering GetManifest."""
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        self.close_session(CloseReason.ORDERLY)

@@ -6,7 +6,15 @@ from dataclasses import replace
 from itertools import pairwise
 
 from lenslink_protocol.ids import Capability, FrameState, MessageType, ResendFlag
-from lenslink_protocol.messages import GetManifest, Heartbeat, Pending, Resend, Resent, Stop
+from lenslink_protocol.messages import (
+    GetManifest,
+    Heartbeat,
+    HeartbeatReply,
+    Pending,
+    Resend,
+    Resent,
+    Stop,
+)
 from lenslink_protocol.params import SILENCE_MS
 
 from .cases import Cases, check
@@ -240,3 +248,56 @@ class LostCredits(Script):
     def judge(self, result: HostResult) -> None:
         check(not self._waiting, "the host does not replace credits that were lost")
         self.check_whole_frame(result)
+
+
+@CASES.add("H-CREDIT-2")
+class LostCreditsOfAPreview(Preview):
+    """Before each frame of a preview all that was granted is lost: it is granted again."""
+
+    _is_claimed = True
+
+    def start_frame(self) -> None:
+        self._is_running = True
+        self._is_claimed = False
+        self._claim()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        super().on_heartbeat(packet, message)
+        if not self._is_claimed:
+            self._claim()
+
+    def _claim(self) -> None:
+        if self.hello is None or not self._is_running:
+            return
+        granted = self.limits[self._stream]
+        if granted >= self.sent[self._stream] + self.hello.max_payload:
+            self._is_claimed = True
+            self.sent[self._stream] = granted
+            super().start_frame()
+
+    def _serve_once(self) -> None:
+        # The next frame begins once the credits of this one are claimed.
+        if self._is_claimed:
+            super()._serve_once()
+        else:
+            Script._serve_once(self)
+
+
+@CASES.add("H-CREDIT-1", "H-CREDIT-2")
+class SentBeyondAll(LostCredits):
+    """HeartbeatReply says once that 2^64 - 1 bytes were sent: credits go on as without it."""
+
+    _has_lied = False
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if self._has_lied:
+            super().on_heartbeat(packet, message)
+            return
+        self._has_lied = True
+        most = (1 << 64) - 1
+        reply = HeartbeatReply(1, (most, most, most), (0, 0, 0), message.time_us, 1)
+        self.send_reply(packet, reply)
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        check_limits(self)

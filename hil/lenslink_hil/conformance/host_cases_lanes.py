@@ -129,7 +129,8 @@ class LaneEnds(Lanes):
     """Lane 1 ends with a tile that FrameEnd has announced: it is asked for, and comes by lane 0."""
 
     def make_items(self) -> list[Item]:
-        self.take_lane_1_tile()
+        # Half of the tile is there when the lane ends.
+        self.wire.send(self.take_lane_1_tile()[:300], 1)
         self.call_later(0.03, lambda: self.wire.end_lane(1))
         return super().make_items()
 
@@ -154,3 +155,17 @@ class IdleLaneEnds(Lanes):
 
     def _finish_payload(self, item: Item) -> bytes:
         return Script._finish_payload(self, item)
+
+
+@CASES.add("H-LANE-1")
+class StragglerBehindTheWrap(Straggler):
+    """The sequences of lane 1 wrap at 2^32 before its last tile, which comes after FrameEnd."""
+
+    _other = 4
+
+    def make_items(self) -> list[Item]:
+        self.lane_1_sequence = 0xFFFFFFFF
+        self.wire.send(self.take_lane_1_tile(self._other), 1)
+        self.lane_1_sequence = 0
+        kept = tile_item(self._other).place
+        return [item for item in super().make_items() if item.place != kept]

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from statistics import median
 
 from lenslink_protocol.ids import BusyReason, MessageType, NoticeReason
 from lenslink_protocol.messages import (
     Busy,
     Configure,
+    GetManifest,
     Heartbeat,
     HeartbeatReply,
     Log,
     Notice,
     Pending,
     Resend,
+    Stop,
 )
 from lenslink_protocol.params import MAX_CONTROL, SILENCE_MS
 
 from .cases import Cases, check
-from .host_steps import LAST_ROW, SLACK_S, BusyModule, FallsSilent, Preview
+from .host_steps import (
+    LAST_ROW,
+    SLACK_S,
+    BusyModule,
+    FallsSilent,
+    Preview,
+    check_let_go,
+)
 from .module_peer import TILE, HostResult, Item, Script, tile_item
 from .packets import Packet, damage_payload_crc
 
@@ -27,6 +37,7 @@ CASES: Cases[type[Script]] = Cases()
 _SILENCE_S = SILENCE_MS / 1000
 # A beat that is late by itself is no fault: the machine does other things as well.
 _MOST_S = SILENCE_MS / 2000 + SLACK_S
+_USUAL_S = SILENCE_MS / 2000 + 0.08
 
 
 @CASES.add("H-LIVE-1")
@@ -51,6 +62,9 @@ def check_beats(script: Script, begin: float, end: float) -> None:
     longest = max(after - before for before, after in pairwise([begin, *beats, end]))
     said = f"{longest:.2f} s without a Heartbeat, {SILENCE_MS / 2000:g} s are the most"
     check(longest <= _MOST_S, said)
+    usual = median(after - before for before, after in pairwise(beats)) if len(beats) > 2 else 0.0
+    said = f"{usual:.2f} s between most Heartbeats, {SILENCE_MS / 2000:g} s are the most"
+    check(usual <= _USUAL_S, said)
 
 
 @CASES.add("H-LIVE-1")
@@ -459,3 +473,81 @@ class PacketsInALease(BusyModule):
         self.send_message(HeartbeatReply(0, (0, 0, 0), (0, 0, 0), 0, 0))
         self.wire.send(damage_payload_crc(self.pack(MessageType.LOG, bytes(20))))
         self.wire.send(self.pack(0xE5, b"a vendor's"))
+
+
+@CASES.add("H-LIVE-2")
+class SilentAfterPending(FallsSilent):
+    """Configure gets Pending of 5 s, and nothing follows: Pending is no lease of silence."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        self.send_reply(packet, Pending(5000))
+        self.silent_since = self.wire.now()
+
+
+@CASES.add("H-LIVE-2")
+class SilentAtTheManifest(FallsSilent):
+    """The module answers Hello, and nothing any more."""
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        self.silent_since = self.silent_since or self.wire.now()
+
+
+@CASES.add("H-LIVE-2")
+class SilentAtStop(FallsSilent, Preview):
+    """The module falls silent when the preview is to stop."""
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        self._is_running = False
+        self.queue.clear()
+        self.silent_since = self.silent_since or self.wire.now()
+
+    def judge(self, result: HostResult) -> None:
+        # A host without Stop ends with Flush or Close.
+        if self.find_packets(MessageType.STOP):
+            check_let_go(self, self.silent_since)
+
+
+@CASES.add("H-LIVE-3")
+class BusyInAFrame(BusyModule):
+    """The module is BUSY for 2.5 s inside a frame, and goes on: the frame is whole."""
+
+    silence_s = 2.4
+    capabilities = 0
+    _rest: tuple[Item, ...] = ()
+
+    def make_busy(self) -> bytes:
+        return self.pack(MessageType.BUSY, Busy(BusyReason.FLASH, 2500).encode())
+
+    def start_frame(self) -> None:
+        Script.start_frame(self)
+
+    def make_items(self) -> list[Item]:
+        items = super().make_items()
+        self._rest = tuple(items[5:])
+        self.call_later(0.02, super().start_frame)
+        return items[:5]
+
+    def _wake(self) -> None:
+        self._is_busy = False
+        self.queue += self._rest
+        self.send_waiting()
+
+
+@CASES.add("H-LIVE-1")
+class BeatsAtStop(Preview):
+    """Stop is answered after 1.5 s, with a Pending before: meanwhile Heartbeats come."""
+
+    _asked = 0.0
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        if self._asked:
+            return
+        self._asked = packet.at
+        self.end_frame()
+        self.send_reply(packet, Pending(1600))
+        self.call_later(1.5, lambda: Script.on_stop(self, packet, message))
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        if self._asked:
+            check_beats(self, self._asked, self._asked + 1.5)

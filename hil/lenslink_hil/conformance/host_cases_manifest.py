@@ -215,3 +215,10 @@ class EarlierPiece(Script):
         configured = self.find_packets(MessageType.CONFIGURE)
         check(not configured, "a stream is configured by a manifest whose pieces do not fit")
         check(not result.ok, "the host claims to have a frame")
+
+
+@CASES.add("H-MANIFEST-2")
+class FirstPieceFromElsewhere(PieceFromElsewhere):
+    """The first piece begins at offset 1."""
+
+    good_pieces = 0

@@ -18,6 +18,11 @@ CASES: Cases[type[Script]] = Cases()
 _NEAR = 1 << 14
 """Two nonces that are closer than this are no random numbers, but a counter or a clock."""
 
+_CLOCK_US = 50_000
+"""Two nonces that differ by the time between them, give or take this, are a clock."""
+_FEW_BITS = 1 << 18
+"""Of random nonces one in 268 million pairs lies below this."""
+
 
 @CASES.add("H-HELLO-1")
 class FreshNonce(Script):
@@ -33,6 +38,10 @@ class FreshNonce(Script):
             step = (self.nonce - self.previous.nonce) & 0xFFFFFFFF
             said = f"the nonce {self.nonce:#x} follows {self.previous.nonce:#x}: it is counted"
             check(_NEAR < step < (1 << 32) - _NEAR, said)
+            passed_us = (self.log[0].at - self.previous.log[0].at) * 1e6
+            check(abs(step - passed_us) > _CLOCK_US, f"{said} like a clock in microseconds")
+            largest = max(self.nonce, self.previous.nonce)
+            check(largest > _FEW_BITS, f"{said}, and both have few bits")
 
 
 @CASES.add("H-HELLO-1")
@@ -53,18 +62,26 @@ class SilentToHello(Script):
             super().on_hello(packet, message)
 
 
-@CASES.add("H-HELLO-1")
+@CASES.add("H-HELLO-1", "H-FRAME-5")
 class ClosedAtHello(Script):
-    """Hello is answered with Close. If the host begins another session, its nonce is another."""
+    """Hello is answered with Close. If the host begins another session, its nonce is another.
 
-    limit_s = 3.0
+    The sequences of that session begin anew.
+    """
+
+    limit_s = 5.0
+    _first: int | None = None
+    _at = 0.0
 
     def on_hello(self, packet: Packet, message: Hello) -> None:
-        del message
-        if len(self.find_packets(MessageType.HELLO)) == 1:
+        if self._first is None:
+            self._first, self._at = packet.header.nonce, packet.at
+            self.sequence = 1000
             self.send_message(Close(CloseReason.ORDERLY))
-            self._first = packet.header.nonce
-            self._at = packet.at
+            return
+        if packet.header.nonce != self._first:
+            self.sequence = 0
+            super().on_hello(packet, message)
 
     def judge(self, result: HostResult) -> None:
         del result
@@ -72,6 +89,11 @@ class ClosedAtHello(Script):
         later = [p for p in self.find_packets(MessageType.HELLO) if p.at > self._at + SLACK_S]
         again = [p for p in later if p.header.nonce == self._first]
         check(not again, "the session behind a Close has the nonce of the one before")
+        others = [p for p in self.log if p.header.nonce != self._first]
+        waits = [p for p in others if p.kind == MessageType.HELLO and p.at < others[0].at + SLACK_S]
+        took = any(p.kind not in (MessageType.HELLO, MessageType.CLOSE) for p in others)
+        said = "a HelloReply with sequence 0 is not taken in the session behind a Close"
+        check(took or len(waits) < 3, said)
 
 
 @CASES.add("H-HELLO-2")

@@ -9,6 +9,7 @@ from itertools import cycle, pairwise
 from typing import Any
 
 from lenslink_protocol.ids import (
+    BusyReason,
     CloseReason,
     EndStatus,
     ErrorCode,
@@ -458,26 +459,37 @@ class AnswersAtAnyPlace(Script):
 
 @CASES.add("H-FRAME-3")
 class AnswersAtTheFirstByte(_Pieces):
-    """Answers are the first bytes of damaged payloads, or all of them: each is found at once."""
+    """Answers are the first bytes of damaged payloads, or all of them: each is found at once.
 
-    piece_bytes = 100
+    One of the payloads stands in another one that is damaged too.
+    """
+
+    piece_bytes = 24
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._shells = cycle(
-            ((MessageType.LOG, 0), (MessageType.TILE, 7), (0xE5, 1), (MessageType.MANIFEST, 40))
+            (
+                ((MessageType.LOG, 0),),
+                ((MessageType.TILE, 7),),
+                ((0xE5, 1),),
+                ((MessageType.MANIFEST, 40),),
+                ((MessageType.LOG, 3), (0xE5, 5)),
+            )
         )
 
     def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
         if [p.id for p in self.find_packets(packet.kind)].count(packet.id) > 1:
             super().on_get_manifest(packet, message)
             return
-        kind, behind = next(self._shells)
+        shells = next(self._shells)
         piece, first = self.make_piece(message), self.sequence
-        inside = self.pack(piece.TYPE, piece.encode(), packet.id, sequence=first + 1)
-        shell = self.pack(kind, inside + bytes(behind), sequence=first)
-        self.sequence = first + 2
-        self.wire.send(damage_payload_crc(shell))
+        data = self.pack(piece.TYPE, piece.encode(), packet.id, sequence=first + len(shells))
+        for at, (kind, behind) in enumerate(shells, 1):
+            shell = self.pack(kind, data + bytes(behind), sequence=first + len(shells) - at)
+            data = damage_payload_crc(shell)
+        self.sequence = first + len(shells) + 1
+        self.wire.send(data)
 
     def judge(self, result: HostResult) -> None:
         asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]
@@ -775,12 +787,15 @@ class AnotherNonce(Script):
 
 @CASES.add("H-FRAME-5")
 class AnOldSequence(Script):
-    """A tile whose sequence was there before is not taken."""
+    """A tile whose sequence was there before is not taken, whatever packet had it."""
 
     def make_items(self) -> list[Item]:
         found = super().make_items()
         wrong = replace(tile_item(8), payload=WRONG_TILE, is_stale=True)
-        return [*found[:3], wrong, *found[3:]]
+        outside = replace(tile_item(0), place=(0, 4000, WIDTH, 4))
+        others = (Item(0xE5, b"a vendor's"), Item(MessageType.LOG, b""), found[1], outside)
+        spent = [each for other in others for each in (other, wrong)]
+        return [*found[:3], wrong, *spent, *found[3:]]
 
 
 @CASES.add("H-FRAME-5")
@@ -1016,3 +1031,58 @@ class JustTooLong(Script):
 
 
 assert set(_RESERVED) <= set(BY_TYPE)
+
+
+@CASES.add("H-FRAME-4")
+class PausesBelowTheStall(_Pieces):
+    """Answers pause inside for 0.19 s: most of them are taken, and not asked for again."""
+
+    piece_bytes = 60
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        if [p.id for p in self.find_packets(packet.kind)].count(packet.id) > 1:
+            super().on_get_manifest(packet, message)
+            return
+        piece = self.make_piece(message)
+        answer = self.pack(piece.TYPE, piece.encode(), packet.id)
+        self.wire.send(answer[:50])
+        self.call_later(0.19, lambda: self.wire.send(answer[50:]))
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        # A reply may not come between the two parts of an answer.
+        if self.find_packets(MessageType.CONFIGURE):
+            super().on_heartbeat(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]
+        again = [each for each in set(asked) if asked.count(each) > 1]
+        said = f"{len(again)} of {len(set(asked))} answers that pause for 0.19 s are given up"
+        check(2 * len(again) < len(set(asked)), said)
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-FRAME-4")
+class RestsComeLate(Script):
+    """Two wrong answers stop inside, one in its header. Their rests come late: both are noise."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if len(self.find_packets(MessageType.CONFIGURE)) > 1:
+            return
+        wrong = replace(self.make_configured(message), width=2 * WIDTH)
+        self.send_message(Busy(BusyReason.OTHER, 4000))
+        first, second = (self.pack(wrong.TYPE, wrong.encode(), packet.id) for _ in range(2))
+        self._is_silent = True
+        self.wire.send(first[:20])
+        self.call_later(_GIVEN_UP_S, lambda: self.wire.send(first[20:] + second[:60]))
+        self.call_later(2 * _GIVEN_UP_S, lambda: self._go_on(second[60:], packet, message))
+
+    def _go_on(self, rest: bytes, packet: Packet, message: Configure) -> None:
+        self._is_silent = False
+        self.wire.send(rest)
+        super().on_configure(packet, message)
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._is_silent:
+            super().on_heartbeat(packet, message)
+
+    _is_silent = False

@@ -21,8 +21,9 @@ from lenslink_protocol.messages import (
     SensorEntry,
 )
 from lenslink_protocol.packings import find_layout
+from lenslink_protocol.rice import encode_tile
 
-from .cases import Cases, check
+from .cases import Cases, NotClaimed, check
 from .module_peer import HEIGHT, MODE, PIXELS, ROWS, WIDTH, HostResult, Item, Script
 from .packets import Packet
 
@@ -123,14 +124,16 @@ class InsideWiderGroups(_TenBits):
 class Packed(Script):
     """A module that sends nothing but 12-bit pixels in PFNC's packing."""
 
+    form = _FORM
+
     def make_manifest(self) -> bytes:
-        entry = FormatEntry(_FORM.code).encode()
+        entry = FormatEntry(self.form.code).encode()
         return super().make_manifest() + encode_entry(ManifestKey.FORMAT, entry)
 
     def make_configured(self, message: Configure) -> Configured:
         return replace(
             super().make_configured(message),
-            pixel_format=_FORM.code,
+            pixel_format=self.form.code,
             stride=_STRIDE,
             frame_bytes=_STRIDE * HEIGHT,
             tile_bytes=_STRIDE * ROWS,
@@ -139,7 +142,7 @@ class Packed(Script):
     def make_start_item(self) -> Item:
         item = super().make_start_item()
         message = FrameStart.decode(item.payload)
-        packed = replace(message, pixel_format=_FORM.code, stride=_STRIDE)
+        packed = replace(message, pixel_format=self.form.code, stride=_STRIDE)
         return replace(item, payload=packed.encode())
 
     def make_items(self) -> list[Item]:
@@ -163,6 +166,41 @@ class InsideGroups(Packed):
         filled = Item(MessageType.TILE, b"\xa5" * 3 * ROWS, (0, 2 * ROWS, 1, ROWS))
         start, *rest = super().make_items()
         return [start, begins, ends, filled, *rest]
+
+
+@CASES.add("H-CAM-3")
+class CodedTiles(Packed):
+    """Coded tiles, behind damaged ones: cut, with a bit too much, and of pixels that do not fit.
+
+    The module's choice is the rice format. A host that names the other format knows no codes.
+    """
+
+    form = find_layout(PixelFormat.RG12Rice)
+
+    def make_manifest(self) -> bytes:
+        other = FormatEntry(PixelFormat.RG12).encode()
+        return super().make_manifest() + encode_entry(ManifestKey.FORMAT, other)
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if message.pixel_format == PixelFormat.RG12:
+            raise NotClaimed("the host does not take coded tiles")
+        super().on_configure(packet, message)
+
+    def make_items(self) -> list[Item]:
+        start, *packed, end = super().make_items()
+        pixels = np.frombuffer(PIXELS, "<u2").reshape(HEIGHT, WIDTH)
+        tiles = []
+        for tile in packed:
+            top = tile.place[1]
+            code = encode_tile(pixels[top : top + ROWS].tolist(), 12)
+            # Every other tile stays as it is.
+            is_coded = top // ROWS % 2 == 0 and len(code) < len(tile.payload)
+            tiles.append(replace(tile, payload=code) if is_coded else tile)
+        code = tiles[0].payload
+        # The prediction 4095 and then a difference of 2, at the third pixel.
+        high = bytes.fromhex("0f00ff0f00ff14") + bytes(WIDTH * ROWS)
+        wrong = (code[:-1], code[: len(code) // 2], code + b"\x80", high)
+        return [start, *(replace(tiles[0], payload=each) for each in wrong), *tiles, end]
 
 
 @CASES.add("H-PACK-2")

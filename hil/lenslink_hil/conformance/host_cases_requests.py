@@ -21,7 +21,10 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import REQUEST_RETRY_MS
 
 from .cases import Cases, check
-from .host_steps import Preview
+from .host_steps import (
+    LosingModule,
+    Preview,
+)
 from .module_peer import MODE, NO_PACKET, WIDTH, HostResult, Script
 from .packets import Packet
 
@@ -441,3 +444,96 @@ class ShorterPendingBehind(Script):
         self.send_reply(packet, Pending(1500))
         self.send_reply(packet, Pending(100))
         self.call_later(1.2, lambda: self.send_reply(packet, self.make_configured(message)))
+
+
+@CASES.add("H-REQ-4")
+class PendingEverywhere(Preview):
+    """Each request of a preview gets Pending for 0.8 s, then its answer after 0.7 s."""
+
+    _pending = 0
+
+    def on_packet(self, packet: Packet) -> None:
+        if packet.kind not in REQUESTS or packet.kind == MessageType.HELLO:
+            super().on_packet(packet)
+            return
+        check(packet.id != self._pending, f"{packet} is repeated during a lease of Pending")
+        self._pending = packet.id
+        self.send_reply(packet, Pending(800))
+        self.call_later(0.7, lambda: self._answer(packet))
+
+    def _answer(self, packet: Packet) -> None:
+        super().on_packet(packet)
+
+
+@CASES.add("H-REQ-3")
+class StillBeforeAccepted(Script):
+    """The frame is whole before Accepted, which is late: nothing else is asked before it."""
+
+    _is_accepted = False
+    _has_begun = False
+
+    def on_packet(self, packet: Packet) -> None:
+        other = self._has_begun and packet.kind in REQUESTS and packet.kind not in _STARTS
+        check(self._is_accepted or not other, f"{packet} is sent before Capture was answered")
+        super().on_packet(packet)
+
+    def on_capture(self, packet: Packet) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
+        self.start_frame()
+        self.call_later(0.3, lambda: self._accept(packet))
+
+    def _accept(self, packet: Packet) -> None:
+        self._is_accepted = True
+        self.send_accepted(packet)
+
+
+@CASES.add("H-REQ-2")
+class AnswersAgain(LosingModule):
+    """Answers that were taken come again, with other contents: the first ones count."""
+
+    needs_resend = True
+
+    def on_capture(self, packet: Packet) -> None:
+        asked = self.find_packets(
+            MessageType.HELLO, MessageType.GET_MANIFEST, MessageType.CONFIGURE
+        )
+        hello = replace(self.make_hello_reply(0), capabilities=0, max_payload=16, manifest_bytes=5)
+        configured = self.make_configured(Configure(self._stream, 0, MODE, 0, 0))
+        for each in asked:
+            if each.kind == MessageType.HELLO:
+                self.send_reply(each, hello)
+            elif each.kind == MessageType.GET_MANIFEST:
+                self.send_reply(each, ManifestPiece(0, 4, b"what"))
+            else:
+                self.send_reply(each, replace(configured, width=2 * WIDTH, stride=4 * WIDTH))
+                self.send_reply(each, Error(ErrorCode.STATE, b"too late"))
+        super().on_capture(packet)
+
+
+@CASES.add("H-REQ-2")
+class AnswersInAdvance(Script):
+    """Accepted comes under the ids of the next requests, before they are made: they still wait."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        for number in range(packet.id + 1, packet.id + 4):
+            accepted = Accepted(self._stream, self.frame).encode()
+            self.wire.send(self.pack(Accepted.TYPE, accepted, number))
+        super().on_configure(packet, message)
+
+    def on_capture(self, packet: Packet) -> None:
+        if len(self.find_packets(*_STARTS)) > 1:
+            super().on_capture(packet)
+
+
+@CASES.add("H-REQ-4")
+class PendingForARepetition(Script):
+    """Configure is lost, and its repetition gets Pending of 1.2 s: its lease holds, too."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        asked = len(self.find_packets(MessageType.CONFIGURE))
+        check(asked <= 2, "Configure is repeated during the lease of a later Pending")
+        if asked == 2:
+            self.send_reply(packet, Pending(1200))
+            self.call_later(1.0, lambda: self.send_reply(packet, self.make_configured(message)))

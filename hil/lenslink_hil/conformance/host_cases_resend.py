@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from lenslink_protocol.ids import FrameState, MessageType
-from lenslink_protocol.messages import FrameEnd, Resend, Resent
+from lenslink_protocol.messages import (
+    Accepted,
+    FrameEnd,
+    Resend,
+    Resent,
+    Stop,
+)
 from lenslink_protocol.params import MAX_RANGES, RESEND_TRIES
 
 from .cases import Cases, check
@@ -238,17 +244,6 @@ class StartLostTwice(Script):
             ]
 
 
-@CASES.add("H-RESEND-2")
-class StartDamaged(Script):
-    """FrameStart comes damaged: the host asks for it."""
-
-    needs_resend = True
-
-    def make_items(self) -> list[Item]:
-        first, *rest = super().make_items()
-        return [replace(first, is_damaged=True), *rest]
-
-
 @CASES.add("H-RESEND-3")
 class GoneTile(LosingModule):
     """A lost tile is no longer held: the host does not ask for it twice, nor has it a frame."""
@@ -450,3 +445,117 @@ class TwoAreGone(Script):
 
     def judge(self, result: HostResult) -> None:
         check(not result.ok, "a frame without two of its tiles is handed on as a whole one")
+
+
+@CASES.add("H-RESEND-3")
+class GoneIsWider(GoneTile):
+    """Resent calls more gone than was asked for, in two rectangles: nothing of it is asked for."""
+
+    def pack(self, kind: int, payload: bytes, number: int = 0, **more: Any) -> bytes:
+        if kind == MessageType.RESENT:
+            half = WIDTH // 2
+            places = [(x, LOST_ROW - ROWS, half, 3 * ROWS) for x in (0, half)]
+            gone = b"".join(struct.pack("<4H", *place) for place in places)
+            payload = replace(Resent.decode(payload), count=2, gone=gone).encode()
+        return super().pack(kind, payload, number, **more)
+
+
+@CASES.add("H-RESEND-1", "H-RESEND-2")
+class StartAndTileLost(LostTile):
+    """FrameStart and a tile are lost: both are asked for, and nothing that was received."""
+
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=True), *rest]
+
+    def judge(self, result: HostResult) -> None:
+        asked = [packet.message() for packet in self.find_packets(MessageType.RESEND)]
+        has_start = any(isinstance(each, Resend) and each.flags & 1 for each in asked)
+        check(has_start, "a lost FrameStart is not asked for")
+        super().judge(result)
+
+
+@CASES.add("H-RESEND-1")
+class TailLost(_Asked):
+    """The last two tiles and FrameEnd are lost: they are asked for when the frame is quiet."""
+
+    _has_asked = False
+
+    def is_lost(self, place: tuple[int, int, int, int]) -> bool:
+        return place[1] >= LAST_ROW - ROWS
+
+    def make_items(self) -> list[Item]:
+        return super().make_items()[:-1]
+
+
+@CASES.add("H-RESEND-2")
+class PreviewBehindTheWrap(Preview):
+    """Frame numbers wrap at 2^32 in a preview, and FrameStart of frame 0 is lost."""
+
+    needs_resend = True
+    interval_s = 0.08
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.frame = 0xFFFFFFFE
+
+    def start_frame(self) -> None:
+        self.frame &= 0xFFFFFFFF
+        super().start_frame()
+        self.begun[self._stream] = min(self.frame + 1, 0xFFFFFFFF)
+
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=self.frame == 0), *rest]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if packet.id == self.frame:
+            super().on_resend(packet, message)
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        self.end_frame()
+        self.send_reply(packet, Accepted(message.stream, (self.frame + 1) & 0xFFFFFFFF))
+
+
+@CASES.add("H-RESEND-1")
+class LateTiles(Preview):
+    """Tiles of the frame before come again in a preview: nothing of that frame is asked for."""
+
+    needs_resend = True
+    interval_s = 0.25
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        late = [tile_item(row, flags=1, more={"number": self.frame - 1}) for row in (0, LOST_ROW)]
+        return [*late, *found] if self.frame else found
+
+    def _encode_item(self, item: Item) -> bytes:
+        if "number" not in item.more:
+            return super()._encode_item(item)
+        more = {"stream": self._stream, "flags": item.flags, "place": item.place}
+        return self.pack(item.kind, item.payload, item.more["number"], **more)
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        said = f"Resend asks for frame {packet.id}, which was whole, when frame {self.frame} comes"
+        check(packet.id == self.frame, said)
+        super().on_resend(packet, message)
+
+
+@CASES.add("H-RESEND-3")
+class UselessAnswers(LosingModule):
+    """Each Resend is answered with tiles that do not fit, which do not count as packets."""
+
+    needs_resend = True
+    limit_s = 12.0
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        asked = len(self.find_packets(MessageType.RESEND))
+        said = f"Resend is sent {asked} times, and tiles that do not fit came in between"
+        # The first may have been on its way before the frame's last packet came.
+        check(asked <= RESEND_TRIES + 1, said)
+        outside = replace(tile_item(0), place=(0, HEIGHT, WIDTH, ROWS), flags=1)
+        short = replace(tile_item(LOST_ROW), flags=1)
+        self.queue += [outside, replace(short, payload=short.payload[:-2])]
+
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame without one of its tiles is handed on as a whole one")

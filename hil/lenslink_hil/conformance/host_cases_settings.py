@@ -18,8 +18,14 @@ from lenslink_protocol.messages import (
 
 from .cases import Cases, check
 from .host_steps import Preview
-from .module_peer import HEIGHT, WIDTH, Item, Script
+from .module_peer import (
+    HEIGHT,
+    WIDTH,
+    Item,
+    Script,
+)
 from .packets import Packet
+from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
 
@@ -128,3 +134,18 @@ class SoundCrops(_Controls):
         is_even = not any(each % 2 for each in crop)
         check(not any(crop) or (is_inside and is_even), f"Configure names the crop {crop}")
         super().on_configure(packet, message)
+
+
+@CASES.add("H-SET-2")
+class OtherControls(ListedControls):
+    """In each run another control is missing: the host does not name it."""
+
+    sessions = 6
+    index: int = 0
+    _all: tuple[int, ...] = tuple(_RANGES)
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        before = previous.index if isinstance(previous, OtherControls) else -1
+        self.index = before + 1
+        self.controls = self._all[: self.index] + self._all[self.index + 1 :]

@@ -92,6 +92,7 @@ class HostPeer:
         self.max_payload = MAX_PAYLOAD
         """``lanes`` and ``max_payload`` are what Hello offers."""
         self._is_open = False
+        self._manifest: Manifest | None = None
         self._parsers = [Parser(lane) for lane in range(wire.lanes)]
 
     @property
@@ -246,6 +247,12 @@ class HostPeer:
         """Return the parsed manifest. Raise :exc:`Failed` if it breaks a rule."""
         return self.parse_manifest(self.read_manifest_bytes())
 
+    def get_manifest(self) -> Manifest:
+        """Return the manifest, which is read once in the session."""
+        if self._manifest is None:
+            self._manifest = self.read_manifest()
+        return self._manifest
+
     def parse_manifest(self, data: bytes) -> Manifest:
         """Return the manifest in *data*. Raise :exc:`Failed` if it breaks a rule."""
         try:
@@ -255,7 +262,7 @@ class HostPeer:
 
     def find_smallest_mode(self) -> Mode:
         """Return the mode with the fewest pixels, which takes the least time."""
-        return min(self.read_manifest().modes, key=lambda mode: mode.width * mode.height)
+        return min(self.get_manifest().modes, key=lambda mode: mode.width * mode.height)
 
     def configure(self, stream: int = STILL, tile_bytes: int = 0) -> Configured:
         """Configure *stream* in the smallest mode and return the answer."""

@@ -30,6 +30,8 @@ WRONG_TILE = WRONG * (TILE // 2)
 
 # What a real host, a process on a busy machine, may be late.
 SLACK_S = 0.5
+_LET_GO_S = 0.15
+"""The same for a host that has half of SILENCE_MS in hand."""
 LOST_ROW = 8
 LAST_ROW = HEIGHT - ROWS
 
@@ -132,6 +134,8 @@ class Preview(Script):
             result.ok, f"the host has no three whole frames: {result.detail or 'no reason given'}"
         )
         check(self.find_packets(MessageType.STOP, MessageType.FLUSH), "the preview is not stopped")
+        if result.pixels is not None:
+            self.check_whole_frame(result)
 
 
 class FallsSilent(Script):
@@ -159,7 +163,7 @@ def check_let_go(script: Script, since: float) -> None:
     has_gone = script.end_time is not None or script.is_closed
     check(has_gone, "the host has not noticed that the module is silent")
     silence = (script.wire.now() if script.end_time is None else script.end_time) - since
-    most = 2 * SILENCE_MS / 1000 + SLACK_S
+    most = 2 * SILENCE_MS / 1000 + _LET_GO_S
     check(silence <= most, f"the host let go after {silence:.1f} s of silence")
 
 

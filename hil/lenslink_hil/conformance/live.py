@@ -8,6 +8,7 @@ the connection anew after a failure, and ends the run when the module does not c
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import select
@@ -63,9 +64,9 @@ DEFAULT_COMMAND = (
 )  # fmt: skip
 """The host to test if none is named: the driver of this distribution."""
 DEFAULT_PREVIEW = (
-    sys.executable, "-m", "lenslink", "stream", "{url}", "-n", "3", "-q", "--timeout", "6"
+    sys.executable, "-m", "lenslink", "stream", "{url}", "-n", "3", "--json", "--timeout", "6"
 )  # fmt: skip
-"""The same for cases that need a preview."""
+"""The same for cases that need a preview. Its last line says how many frames are incomplete."""
 
 
 class TransportWire:
@@ -307,8 +308,9 @@ def run_hosts(
             )
         else:
             result = run_host_case(case, lambda task: HostProcess(listener, command, task), key)
-        yield from make_verdicts(case, "host", result, time.monotonic() - start, only=only)
-        if is_fail_fast and result.verdict in (FAILED, ERROR):
+        found = make_verdicts(case, "host", result, time.monotonic() - start, only=only)
+        yield from found
+        if is_fail_fast and any(each.verdict in (FAILED, ERROR) for each in found):
             why_not = f"{case.name} failed, and the run ends with the first failure"
 
 
@@ -336,9 +338,9 @@ class HostProcess(ClosesOnExit):
     def __init__(self, listener: Listener, command: Sequence[str], task: str = STILL_TASK) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lenslink-conform-")
         self._out = Path(self._folder.name) / "frame"
-        is_own_preview = command == DEFAULT_COMMAND and task == PREVIEW_TASK
+        self._is_own_preview = command == DEFAULT_COMMAND and task == PREVIEW_TASK
         values = {"{url}": listener.url, "{out}": str(self._out), "{task}": task}
-        words = list(DEFAULT_PREVIEW if is_own_preview else command)
+        words = list(DEFAULT_PREVIEW if self._is_own_preview else command)
         for name, value in values.items():
             words = [word.replace(name, value) for word in words]
         self._log = self._out.with_suffix(".log")
@@ -461,7 +463,10 @@ class HostProcess(ClosesOnExit):
         pixels = None
         if status == 0 and path.exists():
             pixels = np.ascontiguousarray(np.load(path), dtype="<u2").tobytes()
-        return HostResult(status == 0, pixels, f"exit code {status}: {self._last_line()}")
+        is_whole = status == 0
+        if is_whole and self._is_own_preview:
+            is_whole = json.loads(self._last_line())["incomplete"] == 0
+        return HostResult(is_whole, pixels, f"exit code {status}: {self._last_line()}")
 
     def _last_line(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

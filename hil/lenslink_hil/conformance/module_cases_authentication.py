@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability, ErrorCode
-from lenslink_protocol.messages import Challenge, Error, Proof
+from lenslink_protocol.messages import Accepted, Challenge, Error, Proof, Stop
 from lenslink_protocol.params import AUTH_BYTES
 
 from .cases import Cases, NotClaimed, NotRun, check
-from .host_peer import ALL, HostPeer
+from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
 from .module_steps import expect_refusal
 from .packets import describe
 
@@ -80,6 +80,13 @@ def proofs_differ(peer: HostPeer) -> None:
             second = peer.call(Challenge(scheme, bytes(other)), Proof)
             said = f"scheme {scheme:#x} has one proof for challenges that differ in byte {place}"
             check(first.proof != second.proof, said)
+        swapped = base[-1:] + base[1:-1] + base[:1]
+        swapped = swapped if swapped != base else base[1:] + base[:1]
+        for changed in (swapped, base + b"\0", base + base[:1], base[:-1]):
+            answer = peer.try_call(Challenge(scheme, changed))
+            proof = answer.proof if isinstance(answer, Proof) else b""
+            said = f"scheme {scheme:#x} has one proof for {base.hex()} and {changed.hex()}"
+            check(first.proof != proof, said)
     if not found:
         raise NotClaimed("the module has none of the schemes that are tried")
 
@@ -87,7 +94,7 @@ def proofs_differ(peer: HostPeer) -> None:
 def _open_for_hmac(peer: HostPeer) -> None:
     """Open a session of a module that has HMAC_SHA256."""
     has_auth = peer.open_session(ALL | Capability.AUTH).capabilities & Capability.AUTH
-    if not has_auth or AuthScheme.HMAC_SHA256 not in peer.read_manifest().schemes:
+    if not has_auth or AuthScheme.HMAC_SHA256 not in peer.get_manifest().schemes:
         raise NotClaimed("the module does not have HMAC_SHA256")
 
 
@@ -110,7 +117,7 @@ def hmac_is_right(peer: HostPeer) -> None:
         _open_for_hmac(session)
         if session.key is None:
             raise NotRun("it needs the module's key: --key FILE")
-        manifest = session.read_manifest()
+        manifest = session.get_manifest()
         for _ in range(2):
             challenge = session.source.randbytes(AUTH_BYTES)
             found = session.call(Challenge(AuthScheme.HMAC_SHA256, challenge), Proof)
@@ -121,3 +128,33 @@ def hmac_is_right(peer: HostPeer) -> None:
                 found.proof == expected, "the proof is not that of the key that the kit was given"
             )
         session.close()
+
+
+@CASES.add("M-AUTH-1")
+def numbers_near_its_schemes(peer: HostPeer) -> None:
+    """Scheme 0, and one with the low byte of a listed scheme, are refused with UNSUPPORTED."""
+    _collect_proofs(peer)
+    listed = set(peer.get_manifest().schemes)
+    for scheme in {0, 0xFFFF, *(each ^ 0x100 for each in listed)} - listed:
+        challenge = peer.source.randbytes(AUTH_BYTES)
+        peer.expect_error(Challenge(scheme, challenge), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-AUTH-1", "M-AUTH-2", "M-STATE-1")
+def proofs_while_a_stream_runs(peer: HostPeer) -> None:
+    """A challenge is answered while streams run, and once more, as it is before them."""
+    found = _collect_proofs(peer)
+    if not found:
+        raise NotClaimed("the module has none of the schemes that are tried")
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
+    peer.wait_for_frame(PREVIEW)
+    for scheme, _ in found:
+        challenge = Challenge(scheme, peer.source.randbytes(AUTH_BYTES))
+        proof = peer.call(challenge, Proof)
+        check(proof.scheme == scheme, f"a challenge of {scheme:#x}, a proof of {proof.scheme:#x}")
+        check(proof.proof, f"an empty proof of scheme {scheme:#x}")
+        other = peer.call(Challenge(scheme, peer.source.randbytes(AUTH_BYTES)), Proof)
+        check(other.proof != proof.proof, f"scheme {scheme:#x} repeats a proof")
+    peer.call(Stop(PREVIEW), Accepted)

@@ -7,11 +7,18 @@ from collections.abc import Callable
 from lenslink_protocol.calibration import parse_calibration
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import CalibrationKind, ErrorCode
-from lenslink_protocol.messages import CalibrationEntry, CalibrationPiece, GetCalibration, Malformed
+from lenslink_protocol.messages import (
+    Accepted,
+    CalibrationEntry,
+    CalibrationPiece,
+    GetCalibration,
+    Malformed,
+    Stop,
+)
 from lenslink_protocol.params import MAX_CONTROL
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import HostPeer
+from .host_peer import PLENTY, PREVIEW, HostPeer
 from .packets import describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -37,29 +44,57 @@ def _read(peer: HostPeer, entry: CalibrationEntry) -> bytes:
 def calibrations_fit(peer: HostPeer) -> None:
     """The pieces make up what the manifest states: length, CRC, from anywhere, not beyond."""
     peer.open_session()
-    for entry in peer.read_manifest().calibrations:
+    for entry in peer.get_manifest().calibrations:
         data = _read(peer, entry)
         check(crc32(data) == entry.crc32, f"the CRC of {entry} is {crc32(data):#x}")
         last = peer.call(GetCalibration(entry.kind, entry.total - 1), CalibrationPiece)
         check(last.piece == data[-1:], f"the last byte is answered with {describe(last)}")
-        for offset in (entry.total, 0x7FFFFFFF, 0xFFFFFFFF):
+        # 0x10000 is an offset that has no other bits than those above 16.
+        beyond = max(entry.total, 0x10000)
+        for offset in (entry.total, entry.total + 1, beyond, 0x7FFFFFFF, 0xFFFFFFFF):
             peer.expect_error(GetCalibration(entry.kind, offset), ErrorCode.UNSUPPORTED)
+        for offset in (entry.total // 2, 1, entry.total // 3, 0):
+            piece = peer.call(GetCalibration(entry.kind, offset), CalibrationPiece)
+            said = f"the piece of {entry} from byte {offset} differs"
+            check(piece.piece == data[offset : offset + len(piece.piece)], said)
+            check(piece.offset == offset, said)
 
 
 @CASES.add("M-CAL-1")
 def unlisted_calibrations(peer: HostPeer) -> None:
     """A kind that the manifest does not list is UNSUPPORTED."""
     peer.open_session()
-    listed = {entry.kind for entry in peer.read_manifest().calibrations}
-    for kind in {0, _UNKNOWN, 0xFFFF, *CalibrationKind} - listed:
+    listed = {entry.kind for entry in peer.get_manifest().calibrations}
+    strange = {0, _UNKNOWN, 0xFFFF, *CalibrationKind, *(kind | 0x100 for kind in listed)}
+    for kind in strange - listed:
         peer.expect_error(GetCalibration(kind, 0), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-CAL-1", "M-MANIFEST-1", "M-STATE-1")
+def read_while_a_stream_runs(peer: HostPeer) -> None:
+    """Manifest and calibrations are read while streams run, and are the same behind frames."""
+    peer.open_session()
+    entries = peer.get_manifest().calibrations
+    before = [_read(peer, entry) for entry in entries]
+    whole = peer.read_manifest_bytes()
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
+    peer.wait_for_frame(PREVIEW)
+    check(peer.read_manifest_bytes() == whole, "the manifest differs while a stream runs")
+    for entry, data in zip(entries, before, strict=True):
+        said = f"{entry} differs while a stream runs"
+        check(_read(peer, entry) == data, said)
+    peer.call(Stop(PREVIEW), Accepted)
+    for entry, data in zip(entries, before, strict=True):
+        check(_read(peer, entry) == data, f"{entry} differs behind frames")
 
 
 @CASES.add("M-CAL-2")
 def rules_of_calibrations(peer: HostPeer) -> None:
     """Each calibration keeps the rules of Table 14."""
     peer.open_session()
-    entries = peer.read_manifest().calibrations
+    entries = peer.get_manifest().calibrations
     if not entries:
         raise NotClaimed("the module has no calibrations")
     for entry in entries:

@@ -177,7 +177,7 @@ def each_frame_names_its_own(peer: HostPeer) -> None:
 def levels_and_phase(peer: HostPeer) -> None:
     """FrameStart keeps the rules of Table 9: phase, bits, levels, and a time that rises."""
     peer.open_session()
-    phase = peer.read_manifest().cfa
+    phase = peer.get_manifest().cfa
     peer.configure(STILL)
     peer.grant_credits(PLENTY, PLENTY)
     mark = len(peer.log)

@@ -31,13 +31,16 @@ def times_of_heartbeats(peer: HostPeer) -> None:
 @CASES.add("M-TIME-1")
 def times_go_on(peer: HostPeer) -> None:
     """Between two Heartbeats, both times of the module go on as the time does."""
-    peer.open_session()
     sent = peer.wire.now()
+    opened = peer.open_session()
     first = exchange_heartbeat(peer, 1)
     peer.collect(0.4)
     again = peer.wire.now()
     second = exchange_heartbeat(peer, 2)
     arrived = peer.wire.now()
+    passed = second.uptime_us - opened.uptime_us
+    said = f"uptime_us goes on by {passed} us from HelloReply in {arrived - sent:.3f} s"
+    check(0 <= passed <= (arrived - sent) * 1e6 + CLOCK_TOLERANCE_US, said)
     for name in ("received_us", "uptime_us"):
         passed = getattr(second, name) - getattr(first, name)
         least, most = (again - sent) * 1e6, (arrived - sent) * 1e6

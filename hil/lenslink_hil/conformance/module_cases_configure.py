@@ -7,19 +7,23 @@ from dataclasses import replace
 from itertools import product
 
 from lenslink_protocol.controls import encode_settings
-from lenslink_protocol.ids import ConfigureFlag, ControlId, ErrorCode, MessageType
+from lenslink_protocol.ids import ConfigureFlag, ControlId, ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.messages import (
     Accepted,
+    AnyMessage,
     Capture,
     Configure,
     Configured,
     Error,
     Flush,
     Flushed,
+    FrameStart,
+    SetBudget,
     SetSettings,
     StartStream,
     Stop,
 )
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .cases import Cases, Failed, check
@@ -171,7 +175,7 @@ def checks_in_their_order(peer: HostPeer) -> None:
 def every_mode_of_every_stream(peer: HostPeer) -> None:
     """Each mode of the manifest is configured on each stream, with its own size."""
     peer.open_session()
-    for mode in peer.read_manifest().modes:
+    for mode in peer.get_manifest().modes:
         for stream in ALL_STREAMS:
             answer = peer.call(Configure(stream, 0, mode.id, 0, 0), Configured)
             got = (answer.stream, answer.mode, answer.width, answer.height)
@@ -352,7 +356,7 @@ def tiles_that_the_host_bounds(peer: HostPeer) -> None:
 def unsupported(peer: HostPeer) -> None:
     """A stream, a mode and a number of frames that there are not."""
     peer.open_session()
-    modes = {mode.id for mode in peer.read_manifest().modes}
+    modes = {mode.id for mode in peer.get_manifest().modes}
     absent = next(number for number in range(65535, 0, -1) if number not in modes)
     peer.expect_error(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
     peer.expect_error(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)
@@ -378,3 +382,175 @@ def nothing_beyond_the_last(peer: HostPeer) -> None:
             peer.expect_error(message, ErrorCode.UNSUPPORTED)
     for stream in (STILL, PREVIEW):
         peer.expect_error(Capture(stream, 0), ErrorCode.UNSUPPORTED)
+
+
+@CASES.add("M-STATE-3", "M-GROW-2")
+def nothing_to_adjust(peer: HostPeer) -> None:
+    """What the module chooses is its first format, not ADJUSTED; unknown flags have no effect."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    mode = peer.find_smallest_mode().id
+    first = manifest.formats[0] if manifest.formats else None
+    for stream in ALL_STREAMS:
+        for pixel_format in (0, *manifest.formats[-2:]):
+            peer.call(Configure(stream, 0, mode, pixel_format, 0), Configured)
+            for flags in (0, ConfigureFlag.TEST_ONLY, 0xFC, 0xFC | ConfigureFlag.TEST_ONLY):
+                answer = peer.call(Configure(stream, flags, mode, 0, 0), Configured)
+                said = f"Configure with the flags {int(flags):#x} gets {describe(answer)}"
+                check(answer.flags == flags & ConfigureFlag.TEST_ONLY, said)
+                check(answer.stream == stream, said)
+                said = f"no format is named, and {answer.pixel_format:#x} is applied"
+                check(first in (None, answer.pixel_format), said)
+
+
+@CASES.add("M-STATE-2")
+def a_trial_of_everything(peer: HostPeer) -> None:
+    """A trial of another mode, crop, format and length leaves each of them as it was."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    mode = peer.find_smallest_mode().id
+    other = next((each.id for each in manifest.modes if each.id != mode), mode)
+    formats: list[int] = list(manifest.formats) or [0]
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        before = peer.call(Configure(stream, 0, mode, formats[0], 0, 2, 2, 16, 16), Configured)
+        trial = Configure(stream, ConfigureFlag.TEST_ONLY, other, formats[-1], 64, 4, 4, 12, 8)
+        peer.call(trial, Configured)
+        mark = len(peer.log)
+        peer.call(Capture(stream, 1), Accepted)
+        picture = peer.wait_for_frame(stream, mark)
+        check_cover(before, picture)
+        start = read_frame_start(picture)
+        got = (start.mode, start.pixel_format, start.crop_x, start.crop_y)
+        wanted = (before.mode, before.pixel_format, 2, 2)
+        check(got == wanted, f"mode, format and place are {got} behind a trial, not {wanted}")
+
+
+@CASES.add("M-STATE-1")
+def first_frame_of_each_answer(peer: HostPeer) -> None:
+    """``first_frame`` of each Accepted is the number of the next frame of any stream."""
+    peer.open_session()
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        peer.configure(stream)
+    mark = len(peer.log)
+    peer.start_capture()
+    end = peer.wait_for_frame(STILL, mark).end
+    assert end is not None
+    messages: list[AnyMessage] = [Stop(stream) for stream in ALL_STREAMS]
+    messages += [SetSettings(stream, b"") for stream in ALL_STREAMS]
+    for message in (*messages, SetBudget(0xFFFFFFFF), Capture(PREVIEW, 1)):
+        answer = peer.call(message, Accepted)
+        said = f"{describe(message)} behind frame {end.id} gets {describe(answer)}"
+        check(answer.first_frame == (end.id + 1) & 0xFFFFFFFF, said)
+
+
+@CASES.add("M-STATE-1")
+def state_before_other_errors(peer: HostPeer) -> None:
+    """Where the state of the stream forbids a request, its settings are not looked at."""
+    peer.open_session()
+    wrong = encode_settings([every(ControlId.SETTLED, 2)])
+    for stream in ALL_STREAMS:
+        for message in (Capture(stream, 1, wrong), StartStream(stream, 0, wrong)):
+            peer.expect_error(message, ErrorCode.STATE)
+        peer.expect_error(SetSettings(stream, wrong), ErrorCode.STATE)
+    peer.configure(PREVIEW)
+    peer.call(START_50_FPS, Accepted)
+    for message in (Capture(PREVIEW, 1, wrong), StartStream(PREVIEW, 0, wrong)):
+        peer.expect_error(message, ErrorCode.STATE)
+    peer.expect_error(SetSettings(PREVIEW, wrong), ErrorCode.UNSUPPORTED)
+    crop = Configure(PREVIEW, 0, peer.find_smallest_mode().id, 0, 0, 1, 1, 1, 1)
+    peer.expect_error(crop, ErrorCode.STATE)
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+def _check_start(peer: HostPeer, plan: Configured, start: FrameStart, what: str) -> None:
+    """Check FrameStart against Configured, the manifest and Table 9."""
+    sensor = peer.get_manifest().sensor
+    got = (start.mode, start.width, start.height, start.pixel_format, start.stride)
+    wanted = (plan.mode, plan.width, plan.height, plan.pixel_format, plan.stride)
+    check(got == wanted, f"{what}: mode, size, format and stride are {got}, not {wanted}")
+    check(start.cfa == sensor.cfa, f"{what}: cfa {start.cfa}, the sensor has {sensor.cfa}")
+    depth = find_layout(plan.pixel_format).depth
+    said = f"{what}: bits {start.bits} of a format of {depth}, white {start.white}"
+    check(8 <= start.bits <= depth and 1 <= start.white < 1 << start.bits, said)
+    said = f"{what}: black_milli {start.black_milli}, white {start.white}"
+    check(all(black < 1000 * start.white for black in start.black_milli), said)
+    check(1 <= start.orientation <= 8, f"{what}: orientation {start.orientation}")
+
+
+@CASES.add("M-PACK-1", "M-CAM-2")
+def streams_side_by_side(peer: HostPeer) -> None:
+    """Each stream has the mode, the crop, the format and the tiles that were configured for it."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    formats: list[int] = list(manifest.formats) or [0]
+    modes = sorted(manifest.modes, key=lambda mode: mode.width * mode.height)[:2]
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    plans = {}
+    for stream in ALL_STREAMS:
+        form, mode = formats[-1 - stream % len(formats)], modes[stream % len(modes)].id
+        limit, x = 256 >> stream, 2 * stream
+        message = Configure(stream, 0, mode, form, limit, x, 2, min(32, modes[0].width - x) & ~1, 8)
+        plans[stream] = peer.call(message, Configured)
+    for stream, plan in plans.items():
+        mark = len(peer.log)
+        peer.call(Capture(stream, 1), Accepted)
+        picture = peer.wait_for_frame(stream, mark)
+        check_cover(plan, picture)
+        _check_start(peer, plan, read_frame_start(picture), f"stream {stream} beside others")
+
+
+@CASES.add("M-STATE-3", "M-STATE-2", "M-PACK-2")
+def limits_of_crops_and_formats(peer: HostPeer) -> None:
+    """A limit holds for the rows of the crop in their format, and a trial says what is applied."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    mode = peer.find_smallest_mode()
+    width = min(40, mode.width) & ~1
+    formats: list[int] = list(manifest.formats) or [0]
+    # A format of each length of a row.
+    kinds = {find_layout(form).bits: form for form in formats if form} or {0: 0}
+    for stream, form in product(ALL_STREAMS, kinds.values()):
+        whole = Configure(stream, 0, mode.id, form, 0, 0, 0, width, 8)
+        stride = peer.call(whole, Configured).stride
+        for limit in (1, stride * 2 // 3, stride, stride + 8, 2 * stride + 2, 5 * stride):
+            message = replace(whole, tile_bytes=limit)
+            trial = peer.call(replace(message, flags=ConfigureFlag.TEST_ONLY), Configured)
+            answer = peer.call(message, Configured)
+            said = f"a trial said {describe(trial)}, and {describe(answer)} is applied"
+            check(replace(trial, flags=trial.flags & ~ConfigureFlag.TEST_ONLY) == answer, said)
+            is_adjusted = answer.flags & ConfigureFlag.ADJUSTED
+            said = f"a limit of {limit} bytes gets {describe(answer)}, which is not ADJUSTED"
+            check(is_adjusted or does_limit_allow(limit, answer), said)
+            size = answer.stride * answer.height
+            check(answer.frame_bytes == size, f"{answer.frame_bytes} bytes a frame, not {size}")
+
+
+@CASES.add("M-STATE-3", "M-PACK-2", "M-STATE-2")
+def formats_that_are_not_listed(peer: HostPeer) -> None:
+    """A format that the manifest does not list is refused, or another one applied with ADJUSTED."""
+    peer.open_session()
+    listed = set(peer.get_manifest().formats)
+    mode = peer.find_smallest_mode().id
+    strange = [code for code in PixelFormat if code not in listed]
+    depths = {find_layout(code).depth for code in listed}
+    # Other phases of the formats that it lists are the ones that a module may take for its own.
+    near = [code for code in strange if find_layout(code).depth in depths]
+    tried: list[int] = [*near[:4], *strange[:2], *strange[-2:], 1, 0xFFFFFFFF]
+    for stream, code in product(ALL_STREAMS, tried):
+        message = Configure(stream, 0, mode, code, 0)
+        answers = []
+        for flags in (ConfigureFlag.TEST_ONLY, 0):
+            answer = peer.try_call(replace(message, flags=flags))
+            said = f"the format {code:#x}, which is not listed, gets {describe(answer)}"
+            if isinstance(answer, Configured):
+                check(not listed or answer.pixel_format in listed, said)
+                # A module that lists none has one all the same.
+                differs = answer.pixel_format != code
+                check(not differs or answer.flags & ConfigureFlag.ADJUSTED, said)
+            else:
+                code_of = answer.code if isinstance(answer, Error) else None
+                check(code_of == ErrorCode.UNSUPPORTED, said)
+            answers.append(replace(answer, flags=0) if isinstance(answer, Configured) else None)
+        check(answers[0] == answers[1], f"a trial of the format {code:#x} is answered differently")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey
+from lenslink_protocol.ids import Capability, ControlId, ErrorCode, ManifestKey, ModeUse
 from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import (
+    TEXT_BY_KEY,
     Challenge,
     Flush,
     Flushed,
     GetManifest,
     ManifestPiece,
+    ModeEntry,
     Proof,
     Stop,
 )
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import MAX_CONTROL, MAX_TEXT
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
@@ -150,3 +152,56 @@ def the_manifest_after_a_frame(peer: HostPeer) -> None:
     fresh.open_session()
     check(first == fresh.read_manifest_bytes(), "the manifest changes behind frames and a Flush")
     fresh.close()
+
+
+def _read_entries(peer: HostPeer) -> list[tuple[int, bytes]]:
+    return list(iterate_entries(peer.read_manifest_bytes()))
+
+
+@CASES.add("M-MANIFEST-2")
+def texts_names_and_reserved_fields(peer: HostPeer) -> None:
+    """Texts are UTF-8 without a zero at the end, names ASCII, masks known, reserved fields 0."""
+    peer.open_session()
+    entries = _read_entries(peer)
+    for key, value in entries:
+        if key in TEXT_BY_KEY:
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                raise Failed(f"{ManifestKey(key).name} is no UTF-8: {value.hex()}") from None
+            said = f"{ManifestKey(key).name} is {value!r}"
+            check(len(value) <= MAX_TEXT and not value.endswith(b"\0"), said)
+        elif key == ManifestKey.SENSOR:
+            check(
+                not value[_SENSOR_RESERVED], f"reserved of SensorEntry is {value[_SENSOR_RESERVED]}"
+            )
+        elif key == ManifestKey.COLOR:
+            said = f"reserved of ColorEntry is {value[2:4].hex()}"
+            check(not any(value[2:4]), said)
+        elif key == ManifestKey.MODE:
+            mode = ModeEntry.decode(value)
+            name = mode.name.rstrip(b"\0")
+            said = f"the name of mode {mode.id} is {mode.name!r}"
+            check(name and name.isascii() and name.decode("ascii").isprintable(), said)
+            check(mode.use <= sum(ModeUse), f"use of mode {mode.id} is {mode.use:#x}")
+    schemes = [value.hex() for key, value in entries if key == ManifestKey.AUTH]
+    check(len(set(schemes)) == len(schemes), f"the manifest lists a scheme twice: {schemes}")
+
+
+_SENSOR_RESERVED = 7
+
+
+@CASES.add("M-MANIFEST-2", "M-SET-2")
+def ranges_of_flags(peer: HostPeer) -> None:
+    """SETTLED has the values 0 and 1, and a place of the ROI is not negative."""
+    peer.open_session()
+    manifest = peer.get_manifest()
+    settled = manifest.find_control(ControlId.SETTLED)
+    if settled is not None:
+        ends = (settled.minimum, settled.maximum)
+        said = f"the manifest states {ends} as the range of SETTLED"
+        check(0 <= settled.minimum <= settled.maximum <= 1, said)
+    for control in (ControlId.ROI_X, ControlId.ROI_Y):
+        entry = manifest.find_control(control)
+        said = f"the manifest states a negative place of {control.name}"
+        check(entry is None or entry.minimum >= 0, said)

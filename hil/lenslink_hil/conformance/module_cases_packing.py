@@ -14,7 +14,7 @@ from lenslink_protocol.packings import Layout, Packing, find_layout
 from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, STILL, HostPeer, read_frame_start
 from .module_steps import Rectangle
-from .pixel_rules import find_spare_bits, unpack_row, unpack_rules
+from .pixel_rules import decode_coded_tile, find_spare_bits, unpack_row, unpack_rules
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -110,9 +110,12 @@ def _take_rows(
     for tile in picture.tiles:
         head = tile.header
         size = form.count_bytes(head.width)
+        payload = tile.payload
+        if form.packing == Packing.RICE and head.length < size * head.height:
+            payload = decode_coded_tile(payload, head.width, head.height, form.depth)
         for row in range(head.height):
             at = (head.y + row) * answer.stride + form.count_bytes(head.x)
-            frame[at : at + size] = tile.payload[row * size : (row + 1) * size]
+            frame[at : at + size] = payload[row * size : (row + 1) * size]
     session.close()
     # Some rows from all over the frame are enough, and soon decoded.
     step = max(1, answer.height // _ROWS)
@@ -155,7 +158,7 @@ def _compare_packing(
         rule: min(_mean_difference(rows, scene) for rows in decoded for scene in shown)
         for rule, decoded in rules.items()
     }
-    own = away.pop(form.packing)
+    own = away.pop(form.row_packing)
     best = min(away, key=lambda rule: away[rule])
     said = f"{form.code.name} is {own:.1f} DN away from the scene, which changes by {change:.1f}"
     is_other = own > 4 * away[best] + 8 and away[best] <= 2 * change + 2
@@ -236,7 +239,7 @@ def spare_bits_are_0(peer: HostPeer) -> None:
         for mode, crop in wholes + crops:
             taken = _take_rows(peer, form, mode, crop)
             for row in taken.rows:
-                spare = find_spare_bits(row, form.packing, form.depth, taken.width)
+                spare = find_spare_bits(row, form.row_packing, form.depth, taken.width)
                 said = f"{form.code.name}, {taken.width} columns: a row ends in {row[-3:].hex()}"
                 check(not spare, f"{said}, so its spare bits are {spare:#x}")
 
@@ -245,7 +248,7 @@ def _decode(form: Layout, row: bytes, width: int) -> list[int]:
     """Return the pixels of a row by the table of 6.3."""
     if form.packing == Packing.UNPACKED:
         return _unpack_words(row, width)
-    return unpack_row(row, form.packing, form.depth, width)
+    return unpack_row(row, form.row_packing, form.depth, width)
 
 
 @CASES.add("M-PACK-3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lenslink_protocol.controls import encode_settings
 from lenslink_protocol.ids import (
     Capability,
     ControlId,
@@ -17,16 +18,20 @@ from lenslink_protocol.messages import (
     Capture,
     Configure,
     Configured,
+    Error,
     Event,
+    Flush,
+    Flushed,
     FrameEnd,
     SetBudget,
+    SetSettings,
     StartStream,
     Stop,
 )
 from lenslink_protocol.params import MAX_STREAMS, SILENCE_MS
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PATIENCE_S, PLENTY, PREVIEW, STILL, HostPeer, read_frame_end
+from .host_peer import PATIENCE_S, PLENTY, PREVIEW, ROI, STILL, HostPeer, read_frame_end
 from .module_steps import (
     ALIVE_S,
     ALL_STREAMS,
@@ -42,6 +47,7 @@ from .module_steps import (
     replace_session,
 )
 from .packets import Packet, describe
+from .settings_steps import configure_crops
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -53,7 +59,7 @@ def _grant(peer: HostPeer, milliwatts: int) -> None:
 
 def _read_needs(peer: HostPeer) -> tuple[int, int]:
     """Return what the module may draw without frames, and with frames of the smallest mode."""
-    manifest = peer.read_manifest()
+    manifest = peer.get_manifest()
     if manifest.power is None:
         raise NotClaimed("the manifest has no PowerEntry")
     mode = peer.find_smallest_mode()
@@ -137,6 +143,9 @@ def a_budget_that_falls(peer: HostPeer) -> None:
     begun = {p.id for p in peer.log if p.kind == MessageType.FRAME_START}
     ended = {p.id for p in peer.log[:mark] if p.kind == MessageType.FRAME_END}
     check(begun <= ended, f"frames {begun - ended} have not ended before Accepted")
+    cut = {p.payload[2] for p in peer.log[:mark] if p.kind == MessageType.FRAME_END}
+    allowed = {EndStatus.OK, EndStatus.ABORTED}
+    check(cut <= allowed, f"a budget ends frames with the status {cut - allowed}")
     peer.collect(0.3)
     late = [p for p in peer.log[mark:] if p.kind in (MessageType.FRAME_START, MessageType.TILE)]
     check(not late, "frames after a budget that is too low for them")
@@ -154,7 +163,7 @@ _CROP = 64
 def streams_with_needs_of_their_own(peer: HostPeer) -> None:
     """Of streams in modes of different power only those end that need more than a new budget."""
     peer.open_session()
-    manifest = peer.read_manifest()
+    manifest = peer.get_manifest()
     modes = sorted(manifest.modes, key=lambda mode: -mode.width * mode.height)
     # Of modes of the same power, the smallest one.
     by_power = {mode.active_mw: mode for mode in modes if mode.active_mw}
@@ -180,6 +189,9 @@ def streams_with_needs_of_their_own(peer: HostPeer) -> None:
         )
         if answer is None or answer.kind != MessageType.ACCEPTED:
             raise Failed(f"SetBudget gets {describe(answer)} while the frames of streams wait")
+        named = answer.message()
+        said = f"SetBudget gets {describe(named)} when it ends streams"
+        check(isinstance(named, Accepted) and named.stream == 0, said)
         mark = session.log.index(answer)
         session.grant_credits(PLENTY, PLENTY, PLENTY)
         session.wait_for_frame(frugal, mark, PATIENCE_S)
@@ -262,6 +274,11 @@ def energy_of_frames(peer: HostPeer) -> None:
     if ends <= _STILLS:
         ends = _count_ends(peer, _STILLS + 1, PATIENCE_S)
     check(ends == _STILLS + 1, f"{ends} of {_STILLS + 1} frames have ended")
+    for _ in range(2):
+        aborted = len(peer.log)
+        peer.call(StartStream(PREVIEW, 0), Accepted)
+        peer.wait_for(is_frame_start, PATIENCE_S, aborted)
+        peer.call(Stop(PREVIEW), Accepted)
     # A module reports its supply when that changes, and at least every two seconds.
     ended_us = peer.grant_credits(PLENTY, PLENTY).uptime_us
     peer.wait_for(lambda p: _is_report_after(p, ended_us), _REPORT_S, mark)
@@ -273,20 +290,75 @@ def energy_of_frames(peer: HostPeer) -> None:
     check(spent <= grown, f"frames of {spent} uJ, and the counter has grown by {grown} uJ")
 
 
-@CASES.add("M-PWR-5")
-def power_within_the_budget(peer: HostPeer) -> None:
-    """Over seconds the counter of POWER grows by no more than the budget allows."""
-    peer.open_session(ALL_WITH_EVENTS)
-    session = peer.session
-    if session is None or not session.capabilities & Capability.EVENTS:
-        raise NotClaimed("the module does not report its energy (no EVENTS)")
-    idle, _ = _read_needs(peer)
-    _grant(peer, idle)
+def _expect_power(peer: HostPeer, behind: str) -> None:
+    for stream in ALL_STREAMS:
+        for message in (Capture(stream, 1), StartStream(stream, 20000)):
+            answer = peer.try_call(message)
+            is_refused = isinstance(answer, Error) and answer.code == ErrorCode.POWER
+            check(is_refused, f"behind {behind}, {describe(message)} gets {describe(answer)}")
+
+
+@CASES.add("M-PWR-1", "M-PWR-2", "M-PWR-3")
+def budgets_of_streams_that_run(peer: HostPeer) -> None:
+    """The need is that of one frame, not of all streams; a refused budget ends none of them."""
+    peer.open_session()
+    idle, active = _read_needs(peer)
+    peer.expect_error(CAPTURE_A_STILL, ErrorCode.STATE)
+    configure_crops(peer)
+    running = (PREVIEW, ROI)
+    for stream in running:
+        peer.call(StartStream(stream, 20000), Accepted)
+    # More than 16 bits.
+    for milliwatts in (0x10000 + idle, active):
+        _grant(peer, milliwatts)
+        peer.expect_error(SetBudget(idle - 1), ErrorCode.POWER)
+        mark = len(peer.log)
+        peer.start_capture()
+        for stream in ALL_STREAMS:
+            peer.wait_for_frame(stream, mark)
+    slow = [every(ControlId.EXPOSURE, _SLOW_US)] if _has_exposure(peer) else []
+    peer.start_capture(9, slow)
     mark = len(peer.log)
-    peer.collect(3.5)
-    events = list_events(peer, EventKind.POWER, mark)
-    check(len(events) >= 2, f"{len(events)} Events POWER in 3.5 s")
-    spent = get_event_count(events[-1]) - get_event_count(events[0])
-    passed = events[-1].time_us - events[0].time_us
-    most = idle * (passed + 200_000) / 1000
-    check(spent <= most, f"{spent} uJ in {passed} us with a budget of {idle} mW")
+    _grant(peer, active - 1)
+    peer.collect(0.1)
+    ends = [p.message() for p in peer.log[mark:] if p.kind == MessageType.FRAME_END]
+    found = {end.status for end in ends if isinstance(end, FrameEnd)}
+    check(found <= {EndStatus.OK, EndStatus.ABORTED}, f"a budget ends frames with status {found}")
+    _expect_power(peer, "a budget that ends a Capture")
+
+
+_SLOW_US = 40_000
+
+
+def _has_exposure(peer: HostPeer) -> bool:
+    return peer.get_manifest().find_control(ControlId.EXPOSURE) is not None
+
+
+@CASES.add("M-PWR-2", "M-PWR-4")
+def what_leaves_a_budget_alone(peer: HostPeer) -> None:
+    """A budget holds behind Stop, Flush, refusals, frames and a repeated Hello; others work on."""
+    peer.open_session()
+    idle, active = _read_needs(peer)
+    _grant(peer, idle)
+    for message in (CAPTURE_A_STILL, StartStream(PREVIEW, 0)):
+        peer.expect_error(message, ErrorCode.STATE)
+    configure_crops(peer)
+    wrong = encode_settings([every(ControlId.SETTLED, 2)])
+    for stream in ALL_STREAMS:
+        peer.expect_error(Capture(stream, 1, wrong), ErrorCode.UNSUPPORTED)
+        peer.expect_error(StartStream(stream, 0, wrong), ErrorCode.UNSUPPORTED)
+        peer.call(SetSettings(stream, b""), Accepted)
+    peer.call(Stop(STILL), Accepted)
+    _expect_power(peer, "Stop")
+    peer.call(Flush(), Flushed)
+    _expect_power(peer, "Flush")
+    peer.expect_error(SetBudget(0), ErrorCode.POWER)
+    _expect_power(peer, "a refused budget")
+    peer.open_session()
+    _expect_power(peer, "a repeated Hello")
+    _grant(peer, active)
+    mark = len(peer.log)
+    peer.start_capture()
+    peer.wait_for_frame(STILL, mark)
+    _grant(peer, idle)
+    _expect_power(peer, "a frame")

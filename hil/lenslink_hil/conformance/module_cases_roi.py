@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
@@ -20,12 +21,12 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import find_layout
+from lenslink_protocol.packings import Packing, find_layout
 
-from .cases import Cases, check
+from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, ROI, STILL, HostPeer, read_frame_start
 from .module_steps import check_cover, every, find_control
-from .packets import Packet
+from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -283,6 +284,11 @@ def a_place_that_lasts(peer: HostPeer) -> None:
         (start,) = _take(peer, stream)
         said = f"stream {stream}: a crop configured at (0, 4) is at {_get_place(start)}"
         check(_get_place(start) == (0, 4), said)
+        _take(peer, stream, [every(ControlId.ROI_X, 8)])
+        _configure(peer, stream, mode, (0, 4, 4, 4))
+        (start,) = _take(peer, stream)
+        said = f"stream {stream}: a crop configured at (0, 4) again is at {_get_place(start)}"
+        check(_get_place(start) == (0, 4), said)
 
 
 @CASES.add("M-ROI-2")
@@ -325,3 +331,137 @@ def preview_beside_the_roi(peer: HostPeer) -> None:
     for number in range(first + 1, both):
         pair = (starts.get(number), starts.get(number + 1))
         check(pair != (ROI, ROI), f"frames {number} and {number + 1} are of the ROI")
+
+
+_GAP_S = 0.06
+_LATER_S = 0.004
+
+
+def _check_turns(packets: list[Packet]) -> None:
+    """Check that a frame of the preview is between each two of the ROI, also where stills are."""
+    starts = dict(_list_starts(packets))
+    since = -1
+    for number in range(min(starts), max(starts) + 1):
+        # A frame whose FrameStart was lost, or waits, may be one of the preview.
+        stream = starts.get(number, PREVIEW)
+        if stream == ROI:
+            said = f"frames {since} and {number} are of the ROI, and none of the preview is between"
+            check(since < 0, said)
+        if stream != STILL:
+            since = number if stream == ROI else -1
+
+
+@CASES.add("M-ROI-3")
+def turns_beside_stills_and_without_credits(peer: HostPeer) -> None:
+    """The preview has its turn also if a still comes between, and while its tiles wait."""
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    crop = (2, 2, 4, 4)
+    for stream in _STREAMS:
+        _configure(peer, stream, mode, crop)
+    # The preview's tiles wait, and there is little of them.
+    peer.grant_credits(0, PLENTY, PLENTY)
+    for stream in (PREVIEW, ROI):
+        _start(peer, stream)
+    peer.collect(_GAP_S)
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    mark = len(peer.log)
+    for stream in (ROI, PREVIEW):
+        peer.wait_for_frame(stream, mark)
+        peer.call(Stop(stream), Accepted)
+    _check_turns(peer.log)
+    mark = len(peer.log)
+    for stream in (PREVIEW, ROI):
+        _start(peer, stream)
+    for _ in range(4):
+        # Behind a frame of the preview comes one of the ROI, and behind that the still.
+        start = len(peer.log)
+        peer.wait_for_frame(PREVIEW, start)
+        peer.collect(_LATER_S)
+        peer.start_capture()
+        peer.wait_for_frame(STILL, start)
+    _check_turns(peer.log[mark:])
+    peer.call(Stop(PREVIEW), Accepted)
+    # A preview of one frame has its turn too.
+    mark = len(peer.log)
+    answer = peer.call(Capture(PREVIEW, 1), Accepted)
+    picture = peer.wait_for_frame(PREVIEW, mark)
+    assert picture.end is not None
+    before = picture.end.id - answer.first_frame
+    check(before <= 2, f"{before} frames of the ROI begin before that of a Capture of the preview")
+    peer.call(Stop(ROI), Accepted)
+
+
+_Rows = list[tuple[int, ...]]
+
+
+def _read_rows(peer: HostPeer, plan: Configured, settings: Iterable[Setting] = ()) -> _Rows:
+    """Take a still of unpacked pixels, and return its rows."""
+    mark = len(peer.log)
+    peer.start_capture(1, settings)
+    picture = peer.wait_for_frame(STILL, mark)
+    check_cover(plan, picture)
+    frame = bytearray(2 * plan.width * plan.height)
+    for tile in picture.tiles:
+        head = tile.header
+        for row in range(head.height):
+            at = 2 * ((head.y + row) * plan.width + head.x)
+            part = tile.payload[2 * head.width * row : 2 * head.width * (row + 1)]
+            frame[at : at + len(part)] = part
+    return list(struct.iter_unpack(f"<{plan.width}H", frame))
+
+
+def _measure(rows: _Rows, whole: _Rows, x: int, y: int) -> float:
+    """Return how far the pixels of a crop are from those of the whole frame at a place, in DN."""
+    away = [
+        abs(pixel - whole[y + row][x + column])
+        for row, line in enumerate(rows)
+        for column, pixel in enumerate(line)
+    ]
+    return sum(away) / len(away)
+
+
+@CASES.add("M-ROI-1", "M-ROI-2")
+def pixels_of_a_crop(peer: HostPeer) -> None:
+    """A crop shows its part of the mode, where FrameStart says, and not another part.
+
+    Nobody can tell the module what to show. So the case takes whole frames before and after the
+    crop. It fails only if the crop is far from its part of them, and near to another part.
+    """
+    mode = _open(peer)
+    formats = [find_layout(code) for code in peer.get_manifest().formats]
+    plain = [form.code for form in formats if form.packing == Packing.UNPACKED]
+    if formats and not plain:
+        raise NotClaimed("the module lists no unpacked format to look at")
+    form = plain[0] if plain else 0
+    whole = peer.call(Configure(STILL, 0, mode.id, form, 0), Configured)
+    scenes = [_read_rows(peer, whole)]
+    width, height = min(32, mode.width // 2) & ~1, min(16, mode.height // 2) & ~1
+    right, bottom = (mode.width - width) & ~1, (mode.height - height) & ~1
+    middle = (right // 2 & ~1, bottom // 2 & ~1)
+    shown: list[tuple[tuple[int, int], tuple[int, int], _Rows]] = []
+    for place, moved in (((right, bottom), (right, bottom)), (middle, (right, 0))):
+        message = Configure(STILL, 0, mode.id, form, 0, *place, width, height)
+        plan = peer.call(message, Configured)
+        stated = (plan.x, plan.y, plan.width, plan.height)
+        check(stated == (*place, width, height), f"{describe(message)} is answered with {stated}")
+        has_both = all(
+            peer.get_manifest().find_control(each) for each in (ControlId.ROI_X, ControlId.ROI_Y)
+        )
+        settings = []
+        if has_both and moved != place:
+            settings = [every(ControlId.ROI_X, moved[0]), every(ControlId.ROI_Y, moved[1])]
+        shown.append((place, moved if settings else place, _read_rows(peer, plan, settings)))
+    peer.call(Configure(STILL, 0, mode.id, form, 0), Configured)
+    scenes.append(_read_rows(peer, whole))
+    for configured, (x, y), rows in shown:
+        part = [line[x : x + width] for line in scenes[1][y : y + height]]
+        change = _measure(part, scenes[0], x, y)
+        own = min(_measure(rows, scene, x, y) for scene in scenes)
+        for other in {(0, 0), configured, (y, x)} - {(x, y)}:
+            if other[0] > right or other[1] > bottom:
+                continue
+            away = min(_measure(rows, scene, *other) for scene in scenes)
+            said = f"a crop at {(x, y)} is {own:.1f} DN away from that part of the mode"
+            is_other = own > 4 * change + 8 and own > 4 * away
+            check(not is_other, f"{said}, and {away:.1f} DN from that at {other}")

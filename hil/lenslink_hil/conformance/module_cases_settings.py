@@ -41,11 +41,15 @@ from .module_steps import (
     take_frame,
 )
 from .packets import Packet
+from .settings_steps import (
+    check_values,
+    configure_crops,
+    make_lists,
+    read_values,
+    take_starts,
+)
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
-
-_REPORTED = {each.id: each.reported_by for each in CONTROLS if each.is_adjusted}
-"""The field of FrameStart for each control."""
 
 _UNKNOWN = 0x7FF0
 """A control that no version has."""
@@ -179,7 +183,7 @@ def unknown_controls(peer: HostPeer) -> None:
 def values_that_are_refused(peer: HostPeer) -> None:
     """SETTLED is 0 or 1, and a control that the manifest does not list is UNSUPPORTED."""
     _open(peer)
-    manifest = peer.read_manifest()
+    manifest = peer.get_manifest()
     for each in CONTROLS:
         entry = manifest.find_control(each.id)
         if entry is None:
@@ -249,73 +253,30 @@ def single_frames_do_not_last(peer: HostPeer) -> None:
     check(start.gain_milli == lasting, f"gain {start.gain_milli} after a bracket")
 
 
-_CROP = 16
-
-
-def _make_lists(peer: HostPeer) -> dict[int, list[Setting]]:
-    """Return a list of settings for each stream, with a value of its own for each control."""
-    manifest = peer.read_manifest()
-    lists: dict[int, list[Setting]] = {stream: [] for stream in ALL_STREAMS}
-    for control in _REPORTED:
-        entry = manifest.find_control(control)
-        if entry is None or entry.minimum == entry.maximum:
-            continue
-        for stream, settings in lists.items():
-            value = other_value(peer, control, (stream + 1) / 4)
-            if control == ControlId.FOCUS:
-                # The way of the lens takes its time.
-                value = other_value(peer, control, (stream + 1) / 20)
-            elif control in (ControlId.ROI_X, ControlId.ROI_Y):
-                value = 2 * (stream + 1)
-            settings.append(every(control, value))
-    return lists
-
-
-def _configure_crops(peer: HostPeer) -> None:
-    """Configure a small crop of all streams, and grant credits for all."""
-    mode = peer.find_smallest_mode().id
-    for stream in ALL_STREAMS:
-        peer.call(Configure(stream, 0, mode, 0, 0, 0, 0, _CROP, _CROP), Configured)
-    peer.grant_credits(PLENTY, PLENTY, PLENTY)
-
-
-def _read_values(start: FrameStart, settings: Iterable[Setting]) -> dict[int, int]:
-    """Return what FrameStart states of the controls that a list names."""
-    controls = [ControlId(each.control) for each in settings]
-    return {each: getattr(start, _REPORTED[each]) for each in controls}
-
-
-def _check_values(found: dict[int, int], wanted: dict[int, int], frame: str) -> None:
-    for control, value in wanted.items():
-        near = NEAR_MDPT if control == ControlId.FOCUS else 0
-        is_same = abs(found[control] - value) <= near
-        check(is_same, f"{frame} has {ControlId(control).name} {found[control]}, not {value}")
-
-
 @CASES.add("M-SET-3")
 def each_stream_has_its_own_controls(peer: HostPeer) -> None:
     """No control of one stream reaches another, set by Capture or by SetSettings, in any order."""
     session = peer
     session.open_session()
     for order, is_change in ((ALL_STREAMS, False), (ALL_STREAMS[::-1], True)):
-        _configure_crops(session)
-        lists = _make_lists(session)
+        configure_crops(session)
+        lists = make_lists(session)
         values: dict[int, dict[int, int]] = {}
-        initial = _read_values(take_frame(session, order[0]), lists[order[0]])
+        initial = read_values(take_frame(session, order[0]), lists[order[0]])
         # Without FOCUS the lens stays where another stream has left it.
         initial.pop(ControlId.FOCUS, None)
         for stream in order:
-            found = _read_values(take_frame(session, stream), lists[stream])
-            _check_values(found, initial, f"stream {stream}, which has no settings,")
+            found = read_values(take_frame(session, stream), lists[stream])
+            check_values(found, initial, f"stream {stream}, which has no settings,")
             settings = lists[stream]
             if is_change:
                 session.call(SetSettings(stream, encode_settings(settings)), Accepted)
                 settings = []
             start = take_frame(session, stream, settings)
-            values[stream] = _read_values(start, lists[stream])
+            values[stream] = read_values(start, lists[stream])
         for stream in order:
-            found = _read_values(take_frame(session, stream), lists[stream])
-            _check_values(found, values[stream], f"stream {stream} behind frames of the others")
+            found = read_values(take_frame(session, stream), lists[stream])
+            check_values(found, values[stream], f"stream {stream} behind frames of the others")
         session = replace_session(session, SESSION_ENDS[0])
     session.close()
 
@@ -325,18 +286,18 @@ def settings_end_with_their_session(peer: HostPeer) -> None:
     """However a session ends, its settings do not reach the next one, on any stream."""
     session = peer
     session.open_session()
-    _configure_crops(session)
-    lists = _make_lists(session)
-    initial = _read_values(take_frame(session, STILL), lists[STILL])
+    configure_crops(session)
+    lists = make_lists(session)
+    initial = read_values(take_frame(session, STILL), lists[STILL])
     initial.pop(ControlId.FOCUS, None)
     for how in SESSION_ENDS:
         for stream in ALL_STREAMS:
             take_frame(session, stream, lists[stream])
         session = replace_session(session, how)
-        _configure_crops(session)
+        configure_crops(session)
         for stream in ALL_STREAMS:
-            found = _read_values(take_frame(session, stream), lists[stream])
-            _check_values(found, initial, f"after {how}, stream {stream}")
+            found = read_values(take_frame(session, stream), lists[stream])
+            check_values(found, initial, f"after {how}, stream {stream}")
     session.close()
 
 
@@ -344,7 +305,7 @@ def settings_end_with_their_session(peer: HostPeer) -> None:
 def focus_of_a_single_frame(peer: HostPeer) -> None:
     """Behind a frame with a FOCUS of its own the lens stays, or goes where FOCUS lasts."""
     peer.open_session()
-    _configure_crops(peer)
+    configure_crops(peer)
     single, lasting = (other_value(peer, ControlId.FOCUS, share) for share in (0.1, 0.2))
     first = Setting(ControlId.FOCUS, 0, single)
     for settings, wanted in (
@@ -352,28 +313,13 @@ def focus_of_a_single_frame(peer: HostPeer) -> None:
         ([first, every(ControlId.FOCUS, lasting)], [single, lasting]),
         ([], [lasting, lasting]),
     ):
-        found = [start.focus_mdpt for start in _take_starts(peer, 2, settings, STILL)]
+        found = [start.focus_mdpt for start in take_starts(peer, 2, settings, STILL)]
         is_near = all(abs(a - b) <= NEAR_MDPT for a, b in zip(found, wanted, strict=True))
         check(is_near, f"two frames are focused on {found}, not {wanted}")
 
 
-def _take_starts(
-    peer: HostPeer, count: int, settings: list[Setting], stream: int
-) -> list[FrameStart]:
-    """Capture, and return the FrameStart of each frame."""
-    mark = len(peer.log)
-    peer.start_capture(count, settings, stream)
-    found = []
-    for _ in range(count):
-        picture = peer.wait_for_frame(stream, mark)
-        assert picture.end is not None
-        mark = peer.log.index(picture.end) + 1
-        found.append(read_frame_start(picture))
-    return found
-
-
 def _take_gains(peer: HostPeer, count: int, settings: list[Setting]) -> list[int]:
-    return [start.gain_milli for start in _take_starts(peer, count, settings, STILL)]
+    return [start.gain_milli for start in take_starts(peer, count, settings, STILL)]
 
 
 @CASES.add("M-SET-3")
@@ -397,7 +343,7 @@ def no_single_frame_lasts(peer: HostPeer) -> None:
 def applied_as_asked(peer: HostPeer) -> None:
     """A value within the range is applied as it is, and is not ADJUSTED."""
     _open(peer)
-    manifest = peer.read_manifest()
+    manifest = peer.get_manifest()
     for control in (ControlId.EXPOSURE, ControlId.GAIN):
         if manifest.find_control(control) is None:
             continue
@@ -414,7 +360,7 @@ def applied_as_asked(peer: HostPeer) -> None:
 def nearest_values(peer: HostPeer) -> None:
     """A value out of range becomes the nearest one, and is ADJUSTED; the next frame is not."""
     _open(peer)
-    manifest = peer.read_manifest()
+    manifest = peer.get_manifest()
     for control, field in _FIELDS.items():
         entry = manifest.find_control(control)
         if entry is None:
@@ -460,7 +406,7 @@ def adjusted_frame_by_frame(peer: HostPeer) -> None:
     values = (entry.maximum + 1, entry.initial, entry.minimum - 1, entry.minimum)
     settings = [Setting(ControlId.GAIN, at, value) for at, value in enumerate(values)]
     flags = [
-        bool(each.flags & FrameFlag.ADJUSTED) for each in _take_starts(peer, 4, settings, STILL)
+        bool(each.flags & FrameFlag.ADJUSTED) for each in take_starts(peer, 4, settings, STILL)
     ]
     wanted = [not entry.minimum <= value <= entry.maximum for value in values]
     check(flags == wanted, f"gains {values} are ADJUSTED: {flags}")
@@ -578,7 +524,7 @@ def frames_take_their_time(peer: HostPeer) -> None:
 def each_request_has_a_first_frame(peer: HostPeer) -> None:
     """``interval_us`` is 0 for the first frame of every request, not for a stream's first alone."""
     peer.open_session()
-    _configure_crops(peer)
+    configure_crops(peer)
     for stream in ALL_STREAMS:
         capture = Capture(stream, 2)
         for message in (capture, StartStream(stream, 20000), capture):
@@ -613,7 +559,7 @@ def lists_of_a_change(peer: HostPeer) -> None:
     _open(peer, PREVIEW)
     gain = other_value(peer, ControlId.GAIN)
     sound = every(ControlId.GAIN, gain)
-    manifest = peer.read_manifest()
+    manifest = peer.get_manifest()
     lists = [
         (encode_settings([sound, each]), ErrorCode.MALFORMED)
         for each in (sound, Setting(_UNKNOWN, 0, 1), every(_UNKNOWN, MAX_SETTING + 1))
@@ -674,7 +620,7 @@ def _list_pair(exposure_us: int, gain_milli: int) -> list[Setting]:
 def changes_of_a_running_stream(peer: HostPeer) -> None:
     """Each frame has the settings of the change that names it, and none has two of them."""
     _open(peer, PREVIEW)
-    delay = peer.read_manifest().settings_delay
+    delay = peer.get_manifest().settings_delay
     pairs = [
         (other_value(peer, ControlId.EXPOSURE, share), other_value(peer, ControlId.GAIN, share))
         for share in (0.5, 0.25, 0.4, 0.1)

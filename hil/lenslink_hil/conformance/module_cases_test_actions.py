@@ -11,6 +11,7 @@ from lenslink_protocol.ids import (
     Damage,
     ErrorCode,
     MessageType,
+    NoticeReason,
     TestAction,
 )
 from lenslink_protocol.messages import (
@@ -24,12 +25,13 @@ from lenslink_protocol.messages import (
     ManifestPiece,
     Notice,
     Pending,
+    Stop,
     Test,
 )
 from lenslink_protocol.params import HEADER_BYTES, MAX_BUSY_MS
 
 from .cases import Cases, Failed, check
-from .host_peer import HostPeer
+from .host_peer import PLENTY, PREVIEW, HostPeer
 from .module_steps import (
     MIN_TIME_SHARE,
     TEST_PENDING_MS,
@@ -184,7 +186,10 @@ def the_time_of_detach(peer: HostPeer) -> None:
     peer.call(Test(TestAction.DETACH, 0, _LONG_DETACH_MS), Accepted)
     notice = wait_for_type(peer, MessageType.NOTICE, mark)
     message = notice.message() if notice else None
-    fits = isinstance(message, Notice) and message.within_ms == _LONG_DETACH_MS
+    fits = isinstance(message, Notice) and (message.reason, message.within_ms) == (
+        NoticeReason.RELEASE,
+        _LONG_DETACH_MS,
+    )
     check(fits, f"DETACH in {_LONG_DETACH_MS} ms is said as {describe(message)}")
     kinds = [p.kind for p in peer.log[mark:] if p.kind != MessageType.LOG]
     check(kinds[0] == MessageType.ACCEPTED, "the Notice comes before Accepted")
@@ -280,3 +285,73 @@ def stalls_inside_the_header(peer: HostPeer) -> None:
     count = peer.waiting_bytes
     check(count == HEADER_BYTES // 2, f"a stall lets {count} bytes of the next packet pass")
     check(peer.wait_for_answer(number, 2.0), "the packet of a STALL never comes whole")
+
+
+@CASES.add("M-TEST-1", "M-TEST-2")
+def the_longest_tests(peer: HostPeer) -> None:
+    """A duration of MAX_BUSY_MS is taken; damage counts for REJECT only; a session ends each."""
+    session = peer
+    for action, kind in (
+        (TestAction.PENDING, MessageType.PENDING),
+        (TestAction.DETACH, MessageType.NOTICE),
+    ):
+        open_test_session(session)
+        mark = len(session.log)
+        session.send_request(Test(action, 0xFF, MAX_BUSY_MS))
+        found = wait_for_type(session, kind, mark)
+        message = found.message() if found is not None else None
+        said = f"{action.name} of {MAX_BUSY_MS} ms is said as {describe(message)}"
+        lease = getattr(message, "lease_ms", getattr(message, "within_ms", 0))
+        check(lease == MAX_BUSY_MS, said)
+        session.expect_error(Test(TestAction.REJECT, Damage.PAYLOAD, 0), ErrorCode.STATE)
+        session = session.start_session()
+    open_test_session(session)
+    for damage, ms in ((Damage.HEADER, MAX_BUSY_MS), (Damage.PAYLOAD, 1)):
+        answer = session.call(Test(TestAction.REJECT, damage, ms), Accepted)
+        check(answer.stream == 0, f"Accepted of Test names stream {answer.stream}")
+        check_answers(session)
+    session.close()
+
+
+@CASES.add("M-TEST-2", "M-LIVE-3")
+def busy_while_a_stream_runs(peer: HostPeer) -> None:
+    """BUSY silences a stream on every lane, and the stream goes on behind it."""
+    peer.lanes = peer.wire.lanes
+    open_test_session(peer)
+    peer.configure(PREVIEW)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream(0)
+    peer.wait_for_frame(PREVIEW)
+    mark = len(peer.log)
+    peer.call(Test(TestAction.BUSY, 0, _SHORT_BUSY_MS), Accepted)
+    busy = wait_for_type(peer, MessageType.BUSY, mark)
+    if busy is None:
+        raise Failed("BUSY is accepted, and Busy is not said")
+    after = len(peer.log)
+    peer.wait_for_frame(PREVIEW, after)
+    # What had arrived when the kit read Busy may have been read late.
+    quiet = (busy.at + 0.15, busy.at + MIN_TIME_SHARE * _SHORT_BUSY_MS / 1000 - 0.05)
+    loud = [str(p) for p in peer.log if quiet[0] < p.at < quiet[1]]
+    check(not loud, f"during BUSY of {_SHORT_BUSY_MS} ms comes {loud[:3]}")
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+@CASES.add("M-TEST-1")
+def refused_tests_do_nothing(peer: HostPeer) -> None:
+    """A Test that is refused with UNSUPPORTED is not under way: each action can follow it."""
+    open_test_session(peer)
+    for refused in (
+        Test(TestAction.BUSY, 0, MAX_BUSY_MS + 1),
+        Test(TestAction.PENDING, 0, 0xFFFF),
+        Test(TestAction.REJECT, 0, 0),
+        Test(TestAction.REJECT, Damage.PAYLOAD, MAX_BUSY_MS + 1),
+        Test(0, 0, 0),
+        Test(0xFF, 0, 10),
+    ):
+        mark = len(peer.log)
+        peer.expect_error(refused, ErrorCode.UNSUPPORTED)
+        peer.call(Test(TestAction.PENDING, 0, 1), Accepted)
+        kinds = {p.kind for p in peer.log[mark:]} - {MessageType.LOG}
+        allowed = {MessageType.ERROR, MessageType.PENDING, MessageType.ACCEPTED}
+        check(kinds <= allowed, f"{describe(refused)} is refused, and taken")
+    check(not peer.damage, f"tests that were refused damage: {peer.damage}")

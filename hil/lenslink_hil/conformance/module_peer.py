@@ -5,7 +5,9 @@ A case for hosts is a subclass of :class:`Script`. ``verdicts`` runs it against 
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -145,6 +147,8 @@ class Script:
         self._is_frame_waiting = False
         self._timers: list[tuple[float, Callable[[], object]]] = []
         self._parser = Parser()
+        self._arrived: deque[Packet] = deque()
+        """Packets that wait to be handled."""
 
     # --- to the host ----------------------------------------------------------------------
 
@@ -214,6 +218,16 @@ class Script:
                 self._serve_once()
         except ConnectionEnded:
             self.end_time = self.wire.now()
+            self._read_rest()
+
+    def _read_rest(self) -> None:
+        """Read what the host had sent before it ended the connection. Nothing is answered."""
+        with contextlib.suppress(ConnectionEnded):
+            while data := self.wire.receive(0):
+                self._arrived += self._parser.feed(data, self.wire.now())
+        self.log += self._arrived
+        closes = [p for p in self._arrived if p.kind == MessageType.CLOSE]
+        self.is_closed = self.is_closed or any(p.header.nonce == self.nonce for p in closes)
 
     def _serve_once(self) -> None:
         for due in [each for each in self._timers if each[0] <= self.wire.now()]:
@@ -221,9 +235,10 @@ class Script:
             due[1]()
         due_in = min([at - self.wire.now() for at, _ in self._timers], default=_POLL_S)
         data = self.wire.receive(max(0.0, min(_POLL_S, due_in)))
-        for packet in self._parser.feed(data, self.wire.now()):
-            self.log.append(packet)
-            self.on_packet(packet)
+        self._arrived += self._parser.feed(data, self.wire.now())
+        while self._arrived:
+            self.log.append(self._arrived.popleft())
+            self.on_packet(self.log[-1])
 
     def on_packet(self, packet: Packet) -> None:
         """Handle a packet by its type."""

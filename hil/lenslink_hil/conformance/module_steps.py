@@ -172,8 +172,8 @@ def check_cover(configured: Configured, picture: Picture) -> None:
         x, y, width, height = place = place_of(tile)
         inside = x + width <= configured.width and y + height <= configured.height
         check(inside and width and height, f"a tile at {place}")
-        size = form.count_bytes(width) * height
-        check(tile.header.length == size, f"{tile.header.length} bytes at {place}, not {size}")
+        size, length = form.count_bytes(width) * height, tile.header.length
+        check(form.is_tile_length(length, size), f"{length} bytes at {place}, not {size}")
         check(tile.header.length <= configured.tile_bytes, f"{tile.header.length} bytes a tile")
         for row in range(y, y + height):
             at = row * configured.width + x
@@ -309,8 +309,9 @@ def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) 
     counts = (*reply.sent, *reply.begun)
     check(not any(counts), f"after {how} a session begins with {describe(reply)}")
     check(fresh.log[0].header.sequence == 0, f"after {how} sequences do not begin at 0")
-    fresh.expect_error(START_50_FPS, ErrorCode.STATE)
-    fresh.expect_error(Capture(STILL, 1), ErrorCode.STATE)
+    for stream in ALL_STREAMS:
+        fresh.expect_error(StartStream(stream, 20000), ErrorCode.STATE)
+        fresh.expect_error(Capture(stream, 1), ErrorCode.STATE)
     if fresh.session is not None and fresh.session.capabilities & Capability.RESEND:
         message, came = ask_again(fresh, frame, 3, [(0, 0, 2, 2)])
         said = f"after {how} a frame of the session before is {message.state}, not UNKNOWN"
@@ -330,7 +331,7 @@ def check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str) 
 
 def find_control(peer: HostPeer, control: ControlId) -> ControlEntry:
     """Return a control of the module; NotClaimed if it has none."""
-    entry = peer.read_manifest().find_control(control)
+    entry = peer.get_manifest().find_control(control)
     if entry is None:
         raise NotClaimed(f"the manifest lists no {control.name}")
     return entry

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from lenslink_protocol.packings import Packing
+from lenslink_protocol.rice import DamagedTile, decode_tile
+
+from .cases import Failed
 
 _MIPI_GROUPS = {2: 4, 4: 2, 6: 4}
 """Pixels of a group, by the bits of a pixel that do not fit into its high byte."""
@@ -27,6 +30,17 @@ def unpack_row(row: bytes, packing: Packing, depth: int, width: int) -> list[int
     if packing == Packing.LEGACY:
         return [_read_legacy(row, index) for index in range(width)]
     return _read_mipi(row, depth, width)
+
+
+def decode_coded_tile(payload: bytes, width: int, height: int, depth: int) -> bytes:
+    """Return a coded tile as the bytes that lsb has for it. Fail if the code is damaged."""
+    try:
+        rows = decode_tile(payload, width, height, depth)
+    except DamagedTile as damage:
+        raise Failed(f"the code of a tile is damaged: {damage}") from None
+    size = (width * depth + 7) // 8
+    packed = [sum(pixel << depth * x for x, pixel in enumerate(row)) for row in rows]
+    return b"".join(row.to_bytes(size, "little") for row in packed)
 
 
 def find_spare_bits(row: bytes, packing: Packing, depth: int, width: int) -> int:

@@ -106,7 +106,13 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import Layout, find_layout, find_pixel_format, list_packings
+from lenslink_protocol.packings import (
+    Layout,
+    Packing,
+    find_layout,
+    find_pixel_format,
+    list_packings,
+)
 from lenslink_protocol.params import (
     AUTH_BYTES,
     EVERY_FRAME,
@@ -117,6 +123,7 @@ from lenslink_protocol.params import (
     STALL_MS,
     VERSION_MAJOR,
 )
+from lenslink_protocol.rice import encode_tile
 
 from .virtual_module import KEY
 
@@ -1193,7 +1200,15 @@ class PlainModule:
 
     def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
         x, y, width, height = rectangle
-        return pack(frame.pixels[y : y + height, x : x + width], self.packing_of(frame)).tobytes()
+        form, pixels = self.packing_of(frame), frame.pixels[y : y + height, x : x + width]
+        packed = pack(pixels, form).tobytes()
+        if form.packing != Packing.RICE:
+            return packed
+        code = self.code_tile(pixels.tolist(), form.depth)
+        return code if len(code) < len(packed) else packed
+
+    def code_tile(self, rows: list[list[int]], bits: int) -> bytes:
+        return encode_tile(rows, bits)
 
     def packing_of(self, frame: Frame) -> Layout:
         return find_layout(frame.plan.pixel_format)

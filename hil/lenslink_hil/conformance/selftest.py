@@ -53,12 +53,13 @@ def run_selftest(
 def _test_good_peers(case: Case[Any], clause: Clause, seed: int) -> Iterator[Verdict]:
     start = time.monotonic()
     result = _run(case, clause.side, None, seed)
-    text = "" if result.verdict == PASSED else f"the good {clause.side} {': '.join(result)}"
+    text = "" if result.verdict == PASSED else f"the good {clause.side} {': '.join(result[:2])}"
+    text = text or "; ".join(f"the good host breaks {': '.join(each)}" for each in result.breaches)
     if clause.side == "module" and not text:
         # The second good module need not have every capability.
         plain = _run(case, clause.side, PlainModule, seed)
         if plain.verdict not in (PASSED, NOT_CLAIMED):
-            text = f"the plain module {': '.join(plain)}"
+            text = f"the plain module {': '.join(plain[:2])}"
     yield _verdict(clause, case.name, text, start)
 
 
@@ -70,14 +71,16 @@ def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Ite
     idle = {case.name for case in cases}
     for peer in peers.get(clause.id, ()):
         start = time.monotonic()
-        found = [(case, _run(case, clause.side, peer.make, seed)) for case in cases]
-        failed = {case.name for case, result in found if result.verdict == FAILED}
+        others = [case for case in list_all_cases() if case.name == peer.case]
+        found = [(case, _run(case, clause.side, peer.make, seed)) for case in others or cases]
+        broken = {case.name for case, result in found if clause.id in dict(result.breaches)}
+        failed = {case.name for case, result in found if result.verdict == FAILED} | broken
         idle -= failed
         allowed = (FAILED, PASSED, NOT_CLAIMED)
         wrong = [result.detail for _, result in found if result.verdict not in allowed]
         detail = "; ".join(wrong)
-        if not failed and not wrong:
-            detail = f"no case of the clause detects {peer.name}"
+        if not (broken if peer.case else failed) and not wrong:
+            detail = f"no case{'' if peer.case else ' of the clause'} detects {peer.name}"
         yield _verdict(clause, peer.name, detail, start)
     for name in sorted(idle):
         yield Verdict(
@@ -92,6 +95,7 @@ def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) 
     def start(task: str) -> VirtualHost:
         host: VirtualHost = (make or VirtualHost)()
         host.task = task
+        host.always_authenticates = any(each.startswith("H-AUTH") for each in case.clauses)
         return host
 
     return run_host_case(case, start, KEY)

@@ -22,6 +22,7 @@ from . import (
     module_cases_authentication,
     module_cases_calibration,
     module_cases_capture,
+    module_cases_changes,
     module_cases_clock,
     module_cases_closing,
     module_cases_configure,
@@ -29,9 +30,11 @@ from . import (
     module_cases_events,
     module_cases_growth,
     module_cases_lanes,
+    module_cases_lists,
     module_cases_liveness,
     module_cases_manifest,
     module_cases_memory,
+    module_cases_motion,
     module_cases_opening,
     module_cases_packets,
     module_cases_packing,
@@ -44,11 +47,13 @@ from . import (
     module_cases_settings,
     module_cases_stop_and_flush,
     module_cases_test_actions,
+    module_cases_values,
 )
 from .cases import Case, Failed, NotClaimed, NotRun
 from .clauses import load_clauses
 from .host_cases import ALL as HOST_CASES
 from .host_peer import HostPeer
+from .host_watch import WatchedWire, find_breaches
 from .module_peer import HostResult, Script
 from .peer_wire import ConnectionEnded, Wire
 
@@ -67,6 +72,8 @@ class CaseResult(NamedTuple):
     """PASSED, FAILED, ERROR, NOT_CLAIMED or NOT_RUN."""
     detail: str = ""
     """The reason if the case has not passed; what is worth saying if it has."""
+    breaches: tuple[tuple[str, str], ...] = ()
+    """Clauses of every case that a host has broken in this one, each with what was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,11 @@ def list_module_cases() -> list[ModuleCase]:
         module_cases_query,
         module_cases_memory,
         module_cases_configure,
+        module_cases_lists,
         module_cases_settings,
+        module_cases_values,
+        module_cases_motion,
+        module_cases_changes,
         module_cases_stop_and_flush,
         module_cases_credits,
         module_cases_power,
@@ -203,16 +214,22 @@ def run_host_case(
         key: The key that the host authenticates with; None if the user of the kit gave none.
     """
 
+    scripts: list[Script] = []
+
     def run() -> None:
-        script: Script | None = None
         for _ in range(case.run.sessions):
             with start(case.run.task) as host:
-                script = case.run(host.wire, script)
+                script = case.run(WatchedWire(host.wire), scripts[-1] if scripts else None)
+                scripts.append(script)
                 script.key = key
                 script.run()
                 script.judge(host.finish())
 
-    return judge(run)
+    result = judge(run)
+    found: dict[str, str] = {}
+    for script in scripts:
+        found = find_breaches(script) | found
+    return result._replace(breaches=tuple(found.items()))
 
 
 def judge(run: Callable[[], str | None]) -> CaseResult:
@@ -248,16 +265,26 @@ def judge(run: Callable[[], str | None]) -> CaseResult:
 def make_verdicts(
     case: Case[Any],
     side: str,
-    result: tuple[str, str],
+    result: CaseResult,
     seconds: float,
     *,
     only: str | None = None,
     transcript: Iterable[str] = (),
 ) -> list[Verdict]:
-    """Return a verdict for each clause of the case. *only* leaves out all clauses but that one."""
-    named = [clause for clause in case.clauses if only in (None, clause)]
+    """Return a verdict for each clause of the case, and for each other one that it shows broken.
+
+    *only* leaves out all clauses but that one.
+    """
+    broken = dict(result.breaches)
+    named = [each for each in dict.fromkeys((*case.clauses, *broken)) if only in (None, each)]
     lines = tuple(transcript)
-    return [Verdict(c, case.name, side, result[0], result[1], seconds, lines) for c in named]
+    found = []
+    for clause in named:
+        ends = (result.verdict, result.detail)
+        if clause in broken and (clause not in case.clauses or ends[0] in (PASSED, NOT_CLAIMED)):
+            ends = (FAILED, broken[clause])
+        found.append(Verdict(clause, case.name, side, *ends, seconds, lines))
+    return found
 
 
 def count_verdicts(found: Iterable[Verdict]) -> dict[str, int]:

@@ -78,6 +78,8 @@ class VirtualHost(ClosesOnExit):
         self._coming: deque[bytes] = deque()
         self._outcome: HostResult | None = None
         self.task = STILL_TASK
+        self.always_authenticates = False
+        """True: it refuses a module without AUTH."""
         self._script: Steps | None = None
 
     # --- what a broken one does otherwise -------------------------------------------------
@@ -129,6 +131,9 @@ class VirtualHost(ClosesOnExit):
         """Return True if *reply* is the right proof."""
         expected = make_proof(KEY, challenge, self.link.nonce, serial, firmware)
         return reply == Proof(AuthScheme.HMAC_SHA256, expected)
+
+    def refuse_without_auth(self) -> None:
+        raise _GivenUp("the module does not have AUTH")
 
     # --- Wire -----------------------------------------------------------------------------
 
@@ -234,6 +239,8 @@ class VirtualHost(ClosesOnExit):
         mode = manifest.modes[0]
         if hello.capabilities & Capability.AUTH:
             yield from self._authenticate(manifest)
+        elif self.always_authenticates:
+            self.refuse_without_auth()
         answer = yield from self._call(
             Configure(stream, 0, mode.id, 0, 0, *self.choose_crop(mode)), Configured
         )

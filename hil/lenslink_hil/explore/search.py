@@ -112,8 +112,11 @@ class _Search:
 
     def expand(self, number: int, saved: bytes) -> None:
         """Do each possible action in a copy of a state, and add the states behind them."""
-        for action in load(saved).list_actions():
-            world = load(saved)
+        # The copy that lists the actions is unchanged, so the first action is done in it.
+        first = load(saved)
+        unused: World | None = first
+        for action in first.list_actions():
+            world, unused = unused or load(saved), None
             try:
                 world.act(action)
                 target = self.add(world, number, action)

@@ -30,7 +30,9 @@ from .board_options import check_limits, check_options
 
 _COMPILE_S: Final = 60.0
 # The ports of the plant, and the main program of the simulated module: never on a board.
-_SIMULATED: Final = frozenset({"main", "ports/sim", "ports/usbdevice", "ports/usbcdc"})
+_SIMULATED: Final = frozenset(
+    {"main", "arch/plain_coder", "ports/sim", "ports/usbdevice", "ports/usbcdc"}
+)
 _PORTS: Final = frozenset({"rp2", "esp32", "unix"})
 _ARCH_MODULES: Final = {
     "armv6m": "thumb",
@@ -177,15 +179,9 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         cfa=options.get("cfa"),
         pattern=True,
     ).to_json()
-    # The board's generator of rows packs 12 bits as LSB, and no other packing.
+    # The board's generator of rows packs 12 bits as LSB, and no other packing. The firmware may
+    # code them.
     sensor["formats"] = [code for code in sensor["formats"] if _is_generated(find_layout(code))]
-    settings = make_configuration(
-        board,
-        sensor,
-        options.get("serial") or "",
-        options.get("boot_count", 1),
-        _calibrate(sensor),
-    )
     pins = {**board.pins, **options.get("pins", {})}
     has_lanes = transport == "usb" and lanes > 1
     limits = {
@@ -196,6 +192,14 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         **options.get("limits", {}),
     }
     check_limits(limits, transport)
+    settings = make_configuration(
+        board,
+        sensor,
+        options.get("serial") or "",
+        options.get("boot_count", 1),
+        _calibrate(sensor),
+        limits=limits,
+    )
     return settings | {
         "port": board.image["port"],
         "usb": {"lanes": lanes if transport == "usb" else 0},
@@ -215,7 +219,7 @@ def _calibrate(sensor: Mapping[str, Any]) -> list[tuple[int, bytes]]:
 
 def _is_generated(pixels: Layout) -> bool:
     is_unpacked = pixels.packing is Packing.UNPACKED
-    return is_unpacked or (pixels.packing is Packing.LSB and pixels.depth == 12)
+    return is_unpacked or (pixels.row_packing is Packing.LSB and pixels.depth == 12)
 
 
 def find_mpy_cross() -> str:

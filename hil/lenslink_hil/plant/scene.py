@@ -32,10 +32,8 @@ from .modes import (
     make_sized_modes,
 )
 from .patterns import PATTERNS, Pattern
-from .picture import Picture, is_picture, load_picture
 from .scene_names import CAMERA_OPTIONS, CHARTS, PHOTO_SCENE, is_camera_scene
 from .sensor_model import Sensor, fit_noise_numbers, make_module_sensor
-from .unprocess import PictureSource, get_noise_profile
 
 FALLBACK_PATTERN = "bars"
 MAX_SEED = (1 << 32) - 1
@@ -312,6 +310,10 @@ def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None
 
 
 def _picture_scene(options: SceneOptions, path: Path, seed: int, anchor: float = 0.5) -> Scene:
+    # Imported here, because a pattern needs no Pillow.
+    from .picture import Picture, load_picture
+    from .unprocess import PictureSource, get_noise_profile
+
     sensor = _module(options, pattern=False)
     profile = partial(get_noise_profile, sensor)
     sensor = replace(sensor, noise=fit_noise_numbers(sensor, profile))
@@ -347,6 +349,9 @@ def _is_raw(path: Path, head: bytes) -> bool:
     Any mark of a RAW file decides, because Pillow would take the small picture in such a file. A
     TIFF without a mark is a picture only if LibRaw cannot read it.
     """
+    # Imported here, because a pattern needs no Pillow.
+    from .picture import is_picture
+
     if not is_tiff(head):
         return find_raw_mark(head, []) is not None or not is_picture(path)
     # Imported here, because tifffile and rawpy double the time to start.

@@ -14,7 +14,15 @@ from lenslink.settings import Settings
 from lenslink_protocol.params import MAX_BRACKET
 
 from .bracket import Bracket, make_bracket
-from .capture_merge import DEFAULT_STEPS, FrameMerge, HdrSteps, load_merge, make_hdr_bracket
+from .capture_merge import (
+    DEFAULT_STEPS,
+    ZOOM_FRAMES,
+    FrameMerge,
+    HdrSteps,
+    load_merge,
+    load_zoom,
+    make_hdr_bracket,
+)
 from .frame_report import Shot, describe_frame, shot_options
 from .opening import open_device, url_argument
 from .options import CommonOptions, OutputFile, common_options, pass_common
@@ -36,7 +44,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     type=OutputFile(),
     help="File to write: .dng, .tiff, .npy (RAW), .png or .jpg (picture). May be repeated.  "
-    "[default: lenslink-<date>-<time>.dng]",
+    "[default: lenslink-<date>-<time>.dng, with --zoom .jpg]",
 )
 @shot_options
 @click.option(
@@ -62,6 +70,13 @@ if TYPE_CHECKING:
     help="Take N frames and merge them to one picture with less noise.",
 )
 @click.option(
+    "--zoom",
+    metavar="FACTOR",
+    type=click.FloatRange(1, 8),
+    help="Take 8 frames by hand, or those of --burst, and compute a picture of the middle: with 2, "
+    "half of the width and height at the frame's size.",
+)
+@click.option(
     "--denoise",
     is_flag=True,
     help="Take the noise out of the picture, also after --hdr or --burst.",
@@ -83,6 +98,7 @@ def capture(
     hdr: bool,
     hdr_steps: tuple[float, ...] | None,
     burst: int | None,
+    zoom: float | None,
     denoise: bool,
     force: bool,
     allow_incomplete: bool,
@@ -96,7 +112,7 @@ def capture(
     error, unless --allow-incomplete is given.
 
     --hdr, --burst and --denoise need the extra isp. They write .dng (linear RAW, 32-bit floats) or
-    a picture: .jpg, .png or .tiff.
+    a picture: .jpg, .png or .tiff. --zoom needs it too, and writes a picture.
 
     \b
     Examples:
@@ -106,6 +122,7 @@ def capture(
       lenslink capture sim: -o hdr.jpg -o hdr.dng --hdr
       lenslink capture sim: -o calm.dng --burst 8 --gain 16
       lenslink capture sim: -o night.jpg --gain 16 --denoise
+      lenslink capture sim: -o near.jpg --zoom 2
       lenslink capture sim: -o part.dng --roi 1024,768,256,256
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
@@ -114,9 +131,12 @@ def capture(
 
     # Refuse files that cannot be written, before a picture is taken.
     screen = Screen(common)
-    paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
+    extension = "dng" if zoom is None else "jpg"
+    paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.{extension}"),)
     frames = make_bracket(brackets)
-    merge = _choose_merge(hdr, hdr_steps, burst, frames, is_denoised=denoise)
+    merge = _choose_merge(hdr, hdr_steps, burst, frames, zoom=zoom, is_denoised=denoise)
+    if zoom is not None and burst is None:
+        burst = ZOOM_FRAMES
     if burst is not None:
         frames = [Settings()] * burst
     targets = [paths] if frames is None or merge is not None else [
@@ -150,7 +170,8 @@ def capture(
         # Write every file.
         sizes = []
         if merge is not None:
-            progress.show("denoising ..." if len(taken) == 1 else "merging ...")
+            work = "denoising" if len(taken) == 1 else "merging" if zoom is None else "zooming"
+            progress.show(f"{work} ...")
             merge.add_frames(taken)
             corrections = _find_corrections(taken[merge.reference], device, paths, screen)
             for path in paths:
@@ -181,6 +202,7 @@ def _choose_merge(
     burst: int | None,
     bracket: list[Settings] | None,
     *,
+    zoom: float | None,
     is_denoised: bool,
 ) -> FrameMerge | None:
     """Return the merge that the options ask for, or None.
@@ -192,9 +214,14 @@ def _choose_merge(
     if hdr_steps is not None and not hdr:
         raise UsageError("--hdr-steps needs --hdr")
     given = [("--hdr", hdr), ("--burst", burst is not None), ("--bracket", bracket is not None)]
+    if zoom is not None:
+        # A zoom is made of a burst, and takes the noise out itself.
+        given = [("--zoom", True), given[0], given[2], ("--denoise", is_denoised)]
     names = [name for name, is_given in given if is_given]
     if len(names) > 1:
         raise UsageError(f"{' and '.join(names)} contradict each other: give one of them")
+    if zoom is not None:
+        return load_zoom(zoom)
     if is_denoised and bracket is not None:
         raise UsageError("--denoise and --bracket contradict each other: denoise the files later")
     if hdr or burst is not None or is_denoised:

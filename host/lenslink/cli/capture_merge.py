@@ -1,4 +1,4 @@
-"""The options ``--hdr``, ``--burst`` and ``--denoise``: frames that become one computed picture.
+"""The options ``--hdr``, ``--burst``, ``--zoom`` and ``--denoise``: several frames, one picture.
 
 The picture is computed by :mod:`lenslink_isp`, which registers it under the entry point group
 ``lenslink.merges``.
@@ -28,12 +28,15 @@ else:
 DEFAULT_STEPS = (-3.0, 0.0, 3.0)
 _MOST_EV = 10
 _DEFAULT_EXPOSURE_US = 10_000
+ZOOM_FRAMES = 8
+"""Frames of --zoom, unless --burst says otherwise."""
 
 
 class FrameMerge(Protocol):
     """What an entry point of ``lenslink.merges`` makes.
 
-    Its factory takes the keyword ``is_denoised``: whether noise is taken out of the result.
+    The factory ``raw`` takes the keyword ``is_denoised``: whether noise is taken out of the result.
+    The factory ``zoom`` takes ``factor``: which part of the frames' sides is left out.
     """
 
     shares: tuple[float, ...]
@@ -77,11 +80,25 @@ def load_merge(option: str, *, is_denoised: bool = False) -> FrameMerge:
     Raises:
         MissingExtra: none is installed, or a package that it needs is missing.
     """
-    found = entry_points(group="lenslink.merges")
-    if "raw" not in found.names:
-        raise MissingExtra(option, "isp")
-    merge: FrameMerge = found["raw"].load()(is_denoised=is_denoised)
+    merge: FrameMerge = _load_factory("raw", option)(is_denoised=is_denoised)
     return merge
+
+
+def load_zoom(factor: float) -> FrameMerge:
+    """Return what makes a zoomed picture of the middle of the frames: 1 / *factor* of each side.
+
+    Raises:
+        MissingExtra: none is installed, or a package that it needs is missing.
+    """
+    zoom: FrameMerge = _load_factory("zoom", "--zoom")(factor=factor)
+    return zoom
+
+
+def _load_factory(name: str, option: str) -> Any:
+    found = entry_points(group="lenslink.merges")
+    if name not in found.names:
+        raise MissingExtra(option, "isp")
+    return found[name].load()
 
 
 def make_hdr_bracket(

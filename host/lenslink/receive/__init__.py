@@ -13,7 +13,8 @@ A tile's way through this package, and the file that does each step::
     lenslink_protocol.link        passes each packet on by its type
         |
     reassembly.Reassembly         finds the frame of a tile, what is missing and what to request
-        |                         again (lane_progress, frame_start_check)
+        |                         again (lane_progress, frame_start_check); decodes a coded tile
+        |                         (rice_decoding), so that no frame in memory is coded
     assembly.Assembly             keeps one frame: state, received bytes (received_ranges,
         |                         frame_geometry), in memory that frame_pool.Pool lends
     unpacking                     turns packed rows into 16-bit pixels, after the frame is taken

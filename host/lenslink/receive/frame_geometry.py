@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from lenslink_protocol.link import Rectangle
 from lenslink_protocol.messages import Configured, Header
-from lenslink_protocol.packings import find_layout
+from lenslink_protocol.packings import Packing, find_layout
 from lenslink_protocol.params import MAX_RANGES
 
 from .received_ranges import ByteRange
+from .rice_decoding import decode_tile
 
 
 class FrameGeometry:
@@ -23,14 +24,25 @@ class FrameGeometry:
         self.configuration = configuration
         self.layout = find_layout(configuration.pixel_format)
 
+    def is_coded(self, header: Header) -> bool:
+        """Return True if the payload of a tile is coded: a tile of ``rice`` that is shorter."""
+        return self.layout.packing is Packing.RICE and header.length < self._count_tile(header)
+
+    def decode_tile(self, header: Header, payload: memoryview) -> memoryview:
+        """Return the bytes of a coded tile as the frame has them. Raise DamagedTile."""
+        return decode_tile(payload, header.width, header.height, self.layout)
+
+    def _count_tile(self, header: Header) -> int:
+        """Return the bytes of a tile's pixels in the frame."""
+        left = self.layout.count_bytes(header.x)
+        return (self.layout.count_bytes(header.x + header.width) - left) * header.height
+
     def find_tile_ranges(self, header: Header) -> list[ByteRange] | None:
         """Return the bytes of the frame that a tile fills: one range, or one for each row.
 
         Return None if the tile does not fit the frame, or its length does not fit its rectangle.
         """
-        left = self.layout.count_bytes(header.x)
-        row_bytes = self.layout.count_bytes(header.x + header.width) - left
-        if header.length != row_bytes * header.height:
+        if not self.layout.is_tile_length(header.length, self._count_tile(header)):
             return None
         return self.find_ranges((header.x, header.y, header.width, header.height))
 

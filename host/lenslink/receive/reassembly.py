@@ -55,6 +55,7 @@ from lenslink_protocol.params import (
     RESEND_TRIES,
     STALL_MS,
 )
+from lenslink_protocol.rice import DamagedTile
 
 from ..settings import STILL
 from .assembly import Assembly, AssemblySnapshot, AssemblyState
@@ -242,8 +243,8 @@ class Reassembly:
     def reserve_buffer(self, header: Header, lane: int = 0) -> memoryview | None:
         """Reserve the bytes of a tile for a lane, and return their memory.
 
-        Return None if the tile is narrower than the frame and higher than a row, or if any of its
-        bytes has arrived or is reserved. The lane's earlier reservation ends.
+        Return None if the tile is narrower than the frame and higher than a row, if it is coded, or
+        if any of its bytes has arrived or is reserved. The lane's earlier reservation ends.
         """
         self.cancel_reservation(lane)
         assembly = self.find_open(header)
@@ -251,6 +252,8 @@ class Reassembly:
             return None
         ranges = assembly.geometry.find_tile_ranges(header)
         if ranges is None or len(ranges) != 1 or not assembly.is_free(ranges):
+            return None
+        if assembly.geometry.is_coded(header):
             return None
         [(start, end)] = ranges
         assembly.reservations[lane] = (start, end)
@@ -273,6 +276,13 @@ class Reassembly:
         if ranges is None:
             self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, header)
             return
+        if assembly.geometry.is_coded(header):
+            try:
+                payload = assembly.geometry.decode_tile(header, payload)
+            except DamagedTile:
+                # Its pixels are missing, and are asked for again as those of a lost tile.
+                self._discard(DiscardReason.MALFORMED, header.stream, header.frame, header)
+                return
         self._record_tiles(assembly, header.length, now)
         if in_place:
             assembly.reservations.pop(lane, None)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.messages import Configured, Header
-from lenslink_protocol.packings import find_layout
+from lenslink_protocol.packings import Packing, find_layout
 
 from .received_ranges import ByteRange
 
@@ -110,13 +110,19 @@ class TileGrid:
 
 
 def find_tile_grid(configuration: Configured, header: Header) -> TileGrid | None:
-    """Return the grid in which *header* is a tile of full size, or None if there is none."""
+    """Return the grid in which *header* is a tile of full size, or None if there is none.
+
+    Coded tiles have no grid: nobody knows the length of the next one.
+    """
+    layout = find_layout(configuration.pixel_format)
+    if layout.packing is Packing.RICE:
+        return None
     width, height = header.width, header.height
     if not 0 < width <= configuration.width or not 0 < height <= configuration.height:
         return None
     if header.x % width or header.y % height:
         return None
-    if not find_layout(configuration.pixel_format).is_aligned(0, width, configuration.width):
+    if not layout.is_aligned(0, width, configuration.width):
         return None
     tiles = -(-configuration.width // width) * -(-configuration.height // height)
     return _make_grid(configuration, width, height) if tiles <= _MAX_TILES else None

@@ -142,7 +142,7 @@ def pack(pixels: Pixels, layout: Layout) -> Bytes:
     whole = np.zeros((height, groups * group), np.uint16)
     whole[:, :width] = pixels
     found = np.zeros((height, groups * size), np.uint8)
-    for index, pieces in enumerate(_list_pieces(layout.packing, layout.bits, group)):
+    for index, pieces in enumerate(_list_pieces(layout.row_packing, layout.bits, group)):
         values = whole[:, index::group]
         for byte, shift, bits, to in pieces:
             part = (values >> np.uint16(to)).astype(np.uint8) & np.uint8((1 << bits) - 1)
@@ -179,12 +179,12 @@ def _unpack_groups(
         compiled = _unpacked.pixels >= _MIN_COMPILED_PIXELS
     kernels = _load_kernels() if compiled else None
     if kernels is not None and rows.flags.c_contiguous and out.flags.c_contiguous:
-        kernels.KERNELS[layout.packing, layout.bits](rows, first, out)
+        kernels.KERNELS[layout.row_packing, layout.bits](rows, first, out)
         return
     group, size = layout.group, layout.group * layout.bits // 8
     columns = slice(first * size, first * size + out.shape[1] // group * size)
     step = max(1, _BAND_PIXELS // out.shape[1])
-    pieces = _list_pieces(layout.packing, layout.bits, group)
+    pieces = _list_pieces(layout.row_packing, layout.bits, group)
     for top in range(0, len(rows), step):
         band, pixels = rows[top : top + step, columns], out[top : top + step]
         # The n-th byte of all groups, as words in which the pieces are shifted.

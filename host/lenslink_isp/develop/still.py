@@ -119,20 +119,43 @@ def develop_still(
         bottom = min(high, top + BAND_ROWS)
         # Filters look beyond the band, so bands join without a seam.
         start, stop = max(0, top - _OVERLAP), min(high, bottom + _OVERLAP)
-        light = _scale_levels(raw, start, stop, shading)
-        _replace_defects(light)
-        perceptual = _as_floats(cv2.LUT(_to_words(light), _encoding_table()))
+        perceptual = make_perceptual(raw, start, stop, shading)
         refine = settings.quality is Quality.BEST
         camera = demosaic_directional(perceptual, raw.cfa, refine=refine)
-        linear = _as_floats(cv2.LUT(_to_words(camera), _decoding_table()))
-        srgb = cv2.transform(linear, matrix)
-        words = np.clip(srgb, 0, 1, out=srgb)
-        words *= FULL_SCALE
-        band = np.asarray(cv2.LUT(words.astype(np.uint16), tones), np.uint8)
+        band = render_colors(camera, matrix, tones)
         if settings.sharpness:
             band = _sharpen(band, settings.sharpness)
         picture[top:bottom] = band[top - start : bottom - start]
     return picture
+
+
+def make_perceptual(raw: RawImage, start: int, stop: int, shading: Floats | None = None) -> Floats:
+    """Return rows of the white-balanced mosaic as perceptual values, about 0 to 1, float32.
+
+    Args:
+        raw: the picture.
+        start: the first row, even.
+        stop: the row after the last one, even.
+        shading: gain for each pixel of the whole mosaic.
+    """
+    light = _scale_levels(raw, start, stop, shading)
+    _replace_defects(light)
+    return _as_floats(cv2.LUT(_to_words(light), _encoding_table()))
+
+
+def render_colors(camera: Floats, matrix: Floats, tones: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return sRGB of perceptual camera RGB, both (H, W, 3).
+
+    Args:
+        camera: white-balanced, about 0 to 1.
+        matrix: from linear camera RGB to linear sRGB, (3, 3) float32.
+        tones: a table of :func:`.tone.make_tone_table`.
+    """
+    linear = _as_floats(cv2.LUT(_to_words(camera), _decoding_table()))
+    srgb = cv2.transform(linear, matrix)
+    words = np.clip(srgb, 0, 1, out=srgb)
+    words *= FULL_SCALE
+    return np.asarray(cv2.LUT(words.astype(np.uint16), tones), np.uint8)
 
 
 def _needs_local_tone(raw: RawImage, tone: ToneMapping) -> bool:

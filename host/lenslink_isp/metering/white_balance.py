@@ -29,7 +29,9 @@ _REACH = 0.08
 _OFF_CURVE = 0.03
 """How far a neutral may leave the curve."""
 _EDGE_SHARE = 0.9
-"""Part of the edges in the cost; the rest is that of the zones."""
+"""Part of many edges in the cost; the rest is that of the zones."""
+_FEW_EDGES = 4
+"""So many edges have half of that part: one or two may be noise of a flat picture."""
 _LEAST_EDGE = 0.05
 """Difference of each colour, as a part of its mean, from which on two zones have an edge, not
 noise."""
@@ -93,16 +95,17 @@ def estimate(statistics: Statistics, curve: IlluminantCurve) -> NDArray[np.float
         return None
     grey = zones[is_good]
     edges = _find_edges(zones, is_good)
-    evidence = [(_find_chroma(grey), _weigh(grey), 1 - _EDGE_SHARE)]
+    edge_share = _EDGE_SHARE * len(edges) / (len(edges) + _FEW_EDGES)
+    evidence = [(_find_chroma(grey), _weigh(grey), 1 - edge_share)]
     if len(edges):
-        evidence.append((_find_chroma(edges), _weigh(edges), _EDGE_SHARE))
+        evidence.append((_find_chroma(edges), _weigh(edges), edge_share))
     cost = np.zeros(len(curve.chroma))
     for chroma, weights, share in evidence:
         squares = ((chroma[None] - curve.chroma[:, None]) ** 2).sum(-1)
         cost += share * (np.log1p(squares / _REACH**2) @ weights)
     point = curve.chroma[int(np.argmin(cost))]
     # What is nearly grey says how far the light is from the curve.
-    chroma, weights, _ = evidence[-1]
+    chroma, weights, _ = max(evidence, key=lambda each: each[2])
     weights = weights / (1 + ((chroma - point) ** 2).sum(1) / _REACH**2)
     offset = np.average(chroma - point, axis=0, weights=weights)
     length = float(np.hypot(*offset))

@@ -3,7 +3,7 @@
 import binascii
 
 from lensfw import arch
-from lensfw.arch import portable
+from lensfw.arch import plain_coder, portable
 from lensfw.ports import generated
 
 
@@ -100,3 +100,55 @@ def test_rows_are_the_same_however_they_are_cut():
                     y += rows
             frames.append(frame)
         assert frames[0] == frames[1] == frames[2] == frames[3], (bits, code)
+
+
+def test_packing_of_any_bits():
+    random = Random(3)
+    for _ in range(60):
+        bits = (10, 12, 14)[random.below(3)]
+        count, at = random.below(30), random.below(5)
+        pixels = bytearray()
+        whole = 0
+        for i in range(count):
+            value = random.below(1 << bits)
+            pixels += bytes([value & 0xFF, value >> 8])
+            whole |= value << bits * i
+        wanted = bytearray([whole >> 8 * i & 0xFF for i in range((bits * count + 7) // 8)])
+        for each in (arch, plain_coder):
+            if each.pack_lsb is None:
+                continue
+            got = bytearray(70)
+            each.pack_lsb(got, at, pixels, count, bits)
+            assert got == bytes(at) + wanted + bytes(70 - at - len(wanted)), (arch.NAME, bits)
+
+
+def test_codes():
+    """Each way writes the same code, and none beyond its end."""
+    random = Random(4)
+    coded = 0
+    for number in range(40):
+        bits = (10, 12, 14)[number % 3]
+        columns, rows = 2 + 2 * random.below(21), 1 + random.below(9)
+        spread = (1, 3, 20, 200)[random.below(4)]
+        level = random.below((1 << bits) - spread + 1)
+        pixels = bytearray(8)
+        for _ in range(columns * rows):
+            # Some pixels are anything.
+            value = level + random.below(spread)
+            if random.below(40) == 0:
+                value = random.below(1 << bits)
+            pixels += bytes([value & 0xFF, value >> 8])
+        # The code of so few pixels is filled up to one or two steps.
+        most = (300, 600, 850, 1400)[random.below(4)]
+        results = []
+        for each in (arch, plain_coder):
+            out = bytearray(b"\xa5" * (most + 40))
+            kept = bytearray(pixels)
+            length = each.encode_rice(out, kept, 8, columns, rows, bits, most)
+            assert kept == pixels, arch.NAME
+            assert length <= most and length % portable.RICE_STEP == 0
+            assert out[:8] == b"\xa5" * 8 and out[8 + most :] == b"\xa5" * 32, arch.NAME
+            results.append((length, bytes(out[8 : 8 + length])))
+        assert results[0] == results[1], (arch.NAME, bits, columns, rows, spread)
+        coded += results[0][0] > 0
+    assert 10 < coded < 40

@@ -10,8 +10,8 @@ OUT, IN = 0x02, 0x82
 class Board(Harness):
     """The transport on a stand-in controller. A host has opened its serial port."""
 
-    def __init__(self, address_byte=(b"\x01", 0)):
-        super().__init__(2, lambda usbd: CdcTransport(usbd.cdc, None, usbd, "S1", address_byte))
+    def __init__(self):
+        super().__init__(2, lambda usbd: CdcTransport(usbd.cdc, None, usbd, "S1", self.submit))
 
     def open(self):
         """Reset the bus, configure the board and open the port, as a host does."""
@@ -176,18 +176,17 @@ def test_after_a_reset_nothing_of_before_follows_nor_is_heard():
 
 def test_nothing_is_sent_between_a_reset_and_what_tells_of_it():
     """TinyUSB would panic: the address is 0 before the callback of the reset comes."""
-    address = bytearray(b"\x05")
-    board = Board((address, 0))
+    board = Board()
     board.link.give(100)
     board.turn()
     board.taken(100)
     assert len(board.armed()) == 1
-    address[0] = 0x80
+    board.is_addressed = False
     board.link.give(50)
     for _ in range(3):
         board.turn()
         assert board.armed() == []
-    address[0] = 0x06
+    board.is_addressed = True
     board.turn()
     assert len(board.armed()) == 1
 

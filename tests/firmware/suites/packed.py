@@ -6,6 +6,7 @@ import struct
 from helpers import module_world
 
 from lensfw import module, sensor, wire
+from lensfw.arch import plain_coder, portable
 
 # Of the configuration's 12-bit sensor, phase GRBG: words, PFNC's p, MIPI's, the legacy packing.
 FORMATS = (wire.PFNC_GR12, 0x010C0057, 0x810C2C00, 0x010C002A)
@@ -142,3 +143,145 @@ def test_a_format_is_applied_where_it_is_listed():
         assert answer[4:8] == (16, 16, 2 * bits, 2 * bits * 16)
         assert answer[8] == (64 if bits == 16 else 96)
         assert camera.streams[0].pixel_format == applied
+
+
+# --- coded tiles -------------------------------------------------------------------------------
+
+
+class Words(Rows):
+    """A sensor of 12 bits that delivers words: a ramp, or what is no pattern at all."""
+
+    def __init__(self, made, is_smooth):
+        module_world.Ports.__init__(self, self.frame)
+        self.made = made
+        self.crc = False
+        self.words = []
+        value = 77
+        for i in range(made.width * made.height):
+            value = (value * 1103515245 + 12345) & 0x7FFFFFFF
+            self.words.append(500 + i % made.width if is_smooth else value >> 16 & 0xFFF)
+        self.bytes = struct.pack("<%dH" % len(self.words), *self.words)
+
+    def cut(self, x, y, columns, rows):
+        """Return the words of a tile."""
+        out = b""
+        for row in range(y, y + rows):
+            at = 2 * (row * self.made.width + x)
+            out += self.bytes[at : at + 2 * columns]
+        return out
+
+    def frame(self, number, mode):
+        made = self.made
+        out = b""
+        for y in range(0, made.height, made.tile_rows):
+            for x in range(0, made.width, made.tile_columns):
+                columns = min(made.tile_columns, made.width - x)
+                out += self.cut(x, y, columns, min(made.tile_rows, made.height - y))
+        return out
+
+
+def coded(width, height, limit):
+    made = plan(width, height, limit, 12)
+    made.rows_format = wire.PFNC_GR12
+    return made
+
+
+def read_coded(made, ports, tiles=3):
+    """Return a readout, and its tiles, each of which holds the words of a coded one."""
+    memory = sensor.Tiles(2 * made.tile_columns * made.tile_rows, tiles, tiles)
+    ports.request_rows(0, 1, (0, 0, 0))
+    return sensor.Readout(ports, memory, made, 0, (10, 20, 30), 0), memory
+
+
+def test_coded_tiles_hold_the_code_of_their_words():
+    # A code that is not clearly shorter is not worth it.
+    for limit, is_smooth, is_shorter in (
+        (3000, True, True),
+        (900, True, True),
+        (600, True, True),
+        (300, True, False),
+        (3000, False, False),
+    ):
+        made = coded(200, 22, limit)
+        ports = Words(made, is_smooth)
+        ports.chunk = 333
+        reading, tiles = read_coded(made, ports)
+        count = shorter = 0
+        while not reading.done:
+            tile = reading.read_tile(0)
+            if tile is None:
+                assert reading.has_space()
+                continue
+            x, y, columns, rows = tile.read_rectangle()
+            words = ports.cut(x, y, columns, rows)
+            raw = sensor.count_bytes(columns, 12) * rows
+            code = bytearray(4096)
+            length = plain_coder.encode_rice(code, bytearray(4) + words, 4, columns, rows, 12, raw)
+            if not length:
+                length = raw
+                portable.pack12(code, 4, words, columns * rows)
+            data = bytes(tile.pixels[: tile.length])
+            assert data == bytes(code[4 : 4 + length]), (limit, is_smooth)
+            said = struct.unpack_from("<I", tile.packet, wire.HEADER_BYTES - 12)[0]
+            crc = struct.unpack_from("<I", tile.packet, wire.HEADER_BYTES - 8)[0]
+            assert said == length and crc == binascii.crc32(data)
+            count += 1
+            shorter += length < raw
+            tile.release()
+        assert (shorter > count // 2) == is_shorter, (limit, is_smooth, shorter, count)
+        assert reading.tile_count == count
+        assert not len(ports._rows)
+        # The tile of the words is free again.
+        assert len([1 for tile in tiles._tiles if tile.state == sensor.FREE]) >= 1
+        assert len(tiles._idle) == 3
+
+
+def test_words_wait_for_a_tile():
+    """While all others are queued, nothing more is read, and nothing is lost."""
+    made = coded(64, 8, 200)
+    ports = Words(made, True)
+    reading, _ = read_coded(made, ports, 2)
+    first = reading.read_tile(0)
+    assert first is not None and reading.has_space()
+    for _ in range(3):
+        assert reading.read_tile(0) is None
+    assert not reading.has_space()
+    first.release()
+    assert reading.has_space()
+    second = reading.read_tile(0)
+    assert second is first and second.read_rectangle()[1] == made.tile_rows
+
+
+def test_an_aborted_coded_readout_skips_the_words_to_the_byte():
+    made = coded(18, 8, 60)
+    whole = len(Words(made, True).frame(0, 0))
+    for wanted in range(whole):
+        ports = Words(made, True)
+        reading, tiles = read_coded(made, ports, 40)
+        ports.chunk = 1
+        got = 0
+        while got < wanted:
+            full = reading.read_tile(0)
+            got += 1
+            if full is not None:
+                full.release()
+        ports.calls = []
+        reading.abort()
+        assert ports.calls == [("skip_rows", whole - wanted)], wanted
+        assert len(tiles._idle) == 40
+
+
+def test_a_rice_format_is_configured():
+    """The tile holds 48 pixels as words: two rows of 16. Its length is that of the pixels."""
+    code = 0x810C8000
+    config = module_world.configuration(tile_bytes=96, in_flight=3)
+    config["sensor"]["formats"] = [FORMATS[0], code]
+    camera, _, time = module_world.camera(config)
+    host = module_world.Peer(camera, time)
+    host.hello()
+    for number, limit, is_adjusted in ((2, 0, False), (3, 96, True), (4, 60, False)):
+        said = host.send(wire.T_CONFIGURE, number, (0, 0, 1, code, limit))
+        answer = module_world.only(said, wire.T_CONFIGURED)
+        assert answer[3:9] == (code, 16, 16, 24, 24 * 16, 48)
+        assert bool(answer[1] & wire.CONFIGURE_ADJUSTED) == is_adjusted
+        assert camera.streams[0].rows_format == FORMATS[0]

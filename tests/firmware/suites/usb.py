@@ -179,9 +179,9 @@ def test_a_slow_bus_gets_every_byte():
 class Board(Harness):
     """The transport on a stand-in controller that a host has configured."""
 
-    def __init__(self, lanes=1, speed=2, **options):
+    def __init__(self, lanes=1, speed=2):
         super().__init__(
-            speed, lambda usbd: usb.UsbTransport(usbd, lanes, "S1", "M", "L", **options)
+            speed, lambda usbd: usb.UsbTransport(usbd, lanes, "S1", "M", "L", self.submit)
         )
 
     def open(self):
@@ -346,21 +346,20 @@ def test_what_the_host_sends_reaches_the_link():
 
 
 def test_no_transfer_starts_between_a_bus_reset_and_its_callback():
-    address = bytearray(b"\x81")
-    board = Board(address_byte=(address, 0))
+    board = Board()
     board.link.give(100, 1)
     board.link.give(100, 2)
     board.turn()
     assert len(board.cable.armed(IN)) == 1
     # The controller has been reset, and its callback has not come yet.
-    address[0] = 0x80
+    board.is_addressed = False
     board.taken(100)
     assert not board.cable.armed(IN), "neither what follows"
     board.cable.say(DONE, OUT, 1, 10, bytes(10))
     board.turn()
     board.turn()
     assert not board.cable.armed(OUT), "nor a transfer of the host's"
-    address[0] = 0x81
+    board.is_addressed = True
     board.open()
     board.link.give(50)
     board.turn()

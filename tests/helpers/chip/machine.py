@@ -55,6 +55,20 @@ class ADC:
         return counts.get(self.number, 0)
 
 
+are_interrupts_on = True
+
+
+def disable_irq():
+    global are_interrupts_on
+    before, are_interrupts_on = are_interrupts_on, False
+    return before
+
+
+def enable_irq(before):
+    global are_interrupts_on
+    are_interrupts_on = before
+
+
 def unique_id():
     return b"\xe6a\x41\x04\x03"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lenslink_protocol.ids import EndStatus, FrameState, MessageType, ResendFlag
 from lenslink_protocol.messages import FrameEnd, FrameStart, Header, Resend
-from lenslink_protocol.params import MAX_RANGES
+from lenslink_protocol.params import MAX_RANGES, MAX_STREAMS
 
 from .defects import Defect
 from .packets import Packet
@@ -275,9 +275,8 @@ class AnyStreamsFrame(PlainModule):
     """Looks for a frame by its number alone."""
 
     def frame_of(self, index: int, number: int) -> Frame | None:
-        del index
         found = [each for each in self.frames if each.number == number]
-        return found[0] if found else None
+        return found[0] if found and index < MAX_STREAMS else None
 
 
 class SilentOnUnknown(PlainModule):

@@ -1040,11 +1040,19 @@ class PlainModule:
         return None
 
     def tiles_again(self, frame: Frame, rectangles: list[Rectangle]) -> list[Item]:
-        """Return the tiles that are held and meet the rectangles, whole."""
+        """Return the tiles that are held and meet the rectangles, whole.
+
+        What waits to be sent for the first time is not among them: it comes by itself.
+        """
+        waiting = {
+            each.rectangle
+            for each in self.data
+            if each.kind == MessageType.TILE and each.number == frame.number and not each.flags
+        }
         return [
             Item(MessageType.TILE, payload, frame.number, frame.stream, 1, rectangle)
             for rectangle, payload in frame.held.items()
-            if any(do_meet(rectangle, each) for each in rectangles)
+            if rectangle not in waiting and any(do_meet(rectangle, each) for each in rectangles)
         ]
 
     def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:

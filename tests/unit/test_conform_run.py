@@ -198,6 +198,7 @@ def test_a_case_that_breaks_the_connection_fails_alone(start: Start) -> None:
         "vendor_types",
         "vendor_types_leave_no_trace",
         "vendor_types_before_hello",
+        "what_uses_a_sequence_up",
         "nothing_of_a_refused_nonce",
     }
     assert counted(found)[NOT_RUN] == 0

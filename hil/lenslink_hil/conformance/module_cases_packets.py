@@ -357,8 +357,9 @@ def damaged_messages(peer: HostPeer) -> None:
             peer.build_packet(Close(0)),
         ):
             peer.wire.send(_damage(packet, in_header))
-            # Given up and searched before the next one arrives.
-            peer.collect(_SOON_S)
+            # A whole packet is searched at once, so the next one is not taken for its rest.
+            peer.collect(0.02)
+        peer.collect(SHORT_WAIT_S)
         where = "header" if in_header else "payload"
         acted = [str(p) for p in peer.log[mark:] if p.kind != MessageType.LOG]
         check(not acted, f"packets with a damaged {where} are acted on: {acted[:3]}")
@@ -412,7 +413,7 @@ def damage_in_any_place(peer: HostPeer) -> None:
         number = peer.take_id()
         packet = peer.build_packet(message, number)
         peer.wire.send(packet[:27] + bytes([packet[27] ^ 1]) + packet[28:])
-    found = [p for p in peer.collect(2 * STALL_S) if p.kind not in _UNNUMBERED]
+    found = [p for p in peer.collect(SHORT_WAIT_S) if p.kind not in _UNNUMBERED]
     check(not found, f"damaged requests are answered: {[describe(p) for p in found[:3]]}")
     check_answers(peer)
 

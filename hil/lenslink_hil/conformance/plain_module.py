@@ -464,6 +464,9 @@ class PlainModule:
         if header.type == MessageType.HELLO:
             self.on_hello(header, payload)
             return
+        if self.is_refused and header.type == MessageType.CLOSE:
+            self.on_refused_close(header, payload)
+            return
         if not self.is_of_session(header) or not self.use_sequence(header.sequence):
             return
         if header.type == MessageType.CLOSE:
@@ -503,6 +506,7 @@ class PlainModule:
         try:
             message = self.decode(MessageType.HELLO, payload)
         except Malformed:
+            self.on_malformed_hello(header)
             return
         assert isinstance(message, Hello)
         if self.session is None or header.nonce != self.session.nonce:
@@ -531,6 +535,11 @@ class PlainModule:
         self.next_event = self.time + EVENT_S
         self.send_first_events()
 
+    def on_malformed_hello(self, header: Header) -> None:
+        """Use up the sequence of a malformed Hello under the session's nonce."""
+        if self.session is not None and header.nonce == self.session.nonce:
+            self.use_sequence(header.sequence)
+
     def is_version_shared(self, header: Header, message: Hello) -> bool:
         del header
         return message.version_min <= VERSION <= message.version_max
@@ -548,6 +557,12 @@ class PlainModule:
         except Malformed:
             return
         self.end_session()
+
+    def on_refused_close(self, header: Header, payload: bytes) -> None:
+        """End the state in which a Hello was refused."""
+        is_own = self.session is not None and header.nonce == self.session.nonce
+        if is_own and self.use_sequence(header.sequence):
+            self.on_close(payload)
 
     def end_session(self) -> None:
         """Forget the session but for its last requests, which Query may ask about."""
@@ -577,8 +592,9 @@ class PlainModule:
                 if message.request == session.last_request:
                     return Outcome.UNKNOWN
                 # Ids rise: a request in a gap above the oldest remembered one never arrived.
-                oldest = min(session.outcomes, default=session.last_request)
-                return Outcome.NOT_DONE if message.request > oldest else Outcome.UNKNOWN
+                oldest = next(iter(session.outcomes), session.last_request)
+                is_above = (message.request - oldest) & _MASK < _HALF
+                return Outcome.NOT_DONE if is_above else Outcome.UNKNOWN
         return Outcome.UNKNOWN
 
     def on_heartbeat(self, header: Header, message: Heartbeat) -> None:

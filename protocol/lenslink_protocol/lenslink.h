@@ -515,7 +515,7 @@ struct lenslink_heartbeat_reply {
     uint64_t uptime_us; /* clock of the module when this is sent, us since its start */
     uint64_t sent[3]; /* bytes of tiles sent in this session, by stream */
     uint32_t begun[3]; /* newest frame begun, plus 1, by stream; 0 = no frame */
-    uint64_t host_us; /* `time_us` of the newest Heartbeat */
+    uint64_t host_us; /* `time_us` of the Heartbeat that this reply answers */
     uint64_t received_us; /* clock of the module when that Heartbeat was received, us */
 };
 

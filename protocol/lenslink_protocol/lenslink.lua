@@ -381,7 +381,7 @@ local MESSAGES = {
     {"uptime_us", "Q", 1, "clock of the module when this is sent, us since its start"},
     {"sent", "Q", 3, "bytes of tiles sent in this session, by stream"},
     {"begun", "I", 3, "newest frame begun, plus 1, by stream; 0 = no frame"},
-    {"host_us", "Q", 1, "`time_us` of the newest Heartbeat"},
+    {"host_us", "Q", 1, "`time_us` of the Heartbeat that this reply answers"},
     {"received_us", "Q", 1, "clock of the module when that Heartbeat was received, us"},
   }},
   [17] = {name = "Pending", abbr = "pending", doc = "says that the answer to a request will come later", fields = {

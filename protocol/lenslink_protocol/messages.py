@@ -465,7 +465,7 @@ class HeartbeatReply:
     begun: tuple[int, int, int]
     """Newest frame begun, plus 1, by stream; 0 = no frame."""
     host_us: int
-    """`time_us` of the newest Heartbeat."""
+    """`time_us` of the Heartbeat that this reply answers."""
     received_us: int
     """Clock of the module when that Heartbeat was received, us."""
 

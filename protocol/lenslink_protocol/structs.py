@@ -281,7 +281,7 @@ MESSAGES: tuple[Message, ...] = (
             "uptime_us" / Int64ul * "clock of the module when this is sent, us since its start",
             "sent" / Array(3, Int64ul) * "bytes of tiles sent in this session, by stream",
             "begun" / Array(3, Int32ul) * "newest frame begun, plus 1, by stream; 0 = no frame",
-            "host_us" / Int64ul * "`time_us` of the newest Heartbeat",
+            "host_us" / Int64ul * "`time_us` of the Heartbeat that this reply answers",
             "received_us" / Int64ul * "clock of the module when that Heartbeat was received, us",
         ),
     ),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import Configured, FrameStart, Header, Heartbeat, HeartbeatReply
 
+from .defects import Defect, edit_message
+from .packets import Packet
+from .peer_wire import Tamper
 from .plain_module import Exposure, PlainModule, Stream
 
 
@@ -64,6 +68,16 @@ class ReceivesOnce(_OtherTimes):
         return replace(reply, received_us=self._first)
 
 
+class UptimeOfReceipt(Defect):
+    """States the time at which a Heartbeat arrived as the time of its answer."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT_REPLY else None
+        if not isinstance(message, HeartbeatReply):
+            return [data]
+        return [edit_message(packet, uptime_us=message.received_us)]
+
+
 class _OtherStart(PlainModule):
     shift_us = 0
 
@@ -109,3 +123,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-TIME-2": (StampsTheExposure, StampsTheMiddle, StampsTheEnd),
 }
 """The plain modules that break a clause."""
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "M-TIME-1": (UptimeOfReceipt,),
+}
+"""The defects on the line of the firmware's module, by clause."""

@@ -25,7 +25,7 @@ from .defects import Defect, edit_message
 from .host_peer import ROI
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import MODE, WIDTH, Exposure, PlainModule, Refused, State, Stream
+from .plain_module import ACTIVE_MW, MODE, WIDTH, Exposure, PlainModule, Refused, State, Stream
 
 
 class StaysStreaming(PlainModule):
@@ -407,6 +407,41 @@ class PhaseOfTheCrop(PlainModule):
         return replace(start, cfa=start.crop_x // 2 % 4)
 
 
+class StateBeforeCount(PlainModule):
+    """Looks at the state of the stream before the number of frames."""
+
+    def execute(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Capture) and message.count == 0:
+            self.check_startable(self.stream_at(message.stream))
+        super().execute(number, message)
+
+
+class PowerBeforeState(PlainModule):
+    """Looks at the budget before the state of the stream."""
+
+    def check_startable(self, stream: Stream) -> None:
+        if self.budget_mw < ACTIVE_MW:
+            raise Refused(ErrorCode.POWER)
+        super().check_startable(stream)
+
+
+class PowerBeforeControls(PlainModule):
+    """Looks at the budget before the settings."""
+
+    def check_startable(self, stream: Stream) -> None:
+        super().check_startable(stream)
+        self.check_budget(stream)
+
+
+class ModeBeforeState(PlainModule):
+    """Looks at the mode of a Configure before the state of the stream."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        if not self.is_mode(message.mode):
+            raise Refused(ErrorCode.UNSUPPORTED)
+        super().on_configure(number, message)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-STATE-1": (
         StaysStreaming,
@@ -424,6 +459,10 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ChangesCaptures,
         NextIsNothing,
         ControlsBeforeState,
+        StateBeforeCount,
+        PowerBeforeState,
+        PowerBeforeControls,
+        ModeBeforeState,
     ),
     "M-STATE-2": (
         TrialApplies,

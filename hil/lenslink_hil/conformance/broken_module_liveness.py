@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Capture, Header, Heartbeat, HeartbeatReply, StartStream
+from lenslink_protocol.messages import (
+    Capture,
+    Configured,
+    Header,
+    Heartbeat,
+    HeartbeatReply,
+    StartStream,
+    Stop,
+)
 from lenslink_protocol.params import MAX_STREAMS
 
 from .defects import Defect, edit_message
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import Item, PlainModule
+from .plain_module import Item, PlainModule, Stream
 
 
 class DeafInsideFrames(PlainModule):
@@ -181,6 +189,30 @@ class RoiCountsOn(PlainModule):
         self.begun = [0] * MAX_STREAMS
 
 
+class BegunUntilFlush(PlainModule):
+    """Forgets with a Flush which frames have begun."""
+
+    def on_flush(self, number: int) -> None:
+        super().on_flush(number)
+        self.begun = [0] * MAX_STREAMS
+
+
+class BegunUntilStop(PlainModule):
+    """Forgets with Stop which frames of the stream have begun."""
+
+    def on_stop(self, number: int, message: Stop) -> None:
+        super().on_stop(number, message)
+        self.begun[message.stream] = 0
+
+
+class CountsFromConfigure(PlainModule):
+    """Counts bytes of a stream from its configuration."""
+
+    def apply_plan(self, stream: Stream, plan: Configured) -> None:
+        super().apply_plan(stream, plan)
+        self.sent[plan.stream] = 0
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-LIVE-1": (DeafInsideFrames, AnswersRaisedLimits, AnswersOneOfMany),
     "M-LIVE-2": (
@@ -194,6 +226,9 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         BegunOutlivesSessions,
         SentOutlivesSessions,
         RoiCountsOn,
+        BegunUntilFlush,
+        BegunUntilStop,
+        CountsFromConfigure,
     ),
     "M-CREDIT-2": (AnswersOneOfMany,),
 }

@@ -104,6 +104,34 @@ class IgnoresTheIris(PlainModule):
         return exposure
 
 
+class _SlowIris(PlainModule):
+    """Has an iris that takes 40 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lens.iris_s = 0.04
+
+
+class MovingOfTheLensOnly(_SlowIris):
+    """Says MOVING of a lens that moves, not of an iris."""
+
+    def plan_exposure(self, index: int, stream: Stream, number: int) -> Exposure:
+        exposure = super().plan_exposure(index, stream, number)
+        if self.lens.position(exposure.begin) == self.lens.after:
+            exposure.flags &= ~FrameFlag.MOVING
+        return exposure
+
+
+class AlwaysWaitsForTheIris(_SlowIris):
+    """Waits for the iris whatever SETTLED is."""
+
+    def plan_exposure(self, index: int, stream: Stream, number: int) -> Exposure:
+        exposure = super().plan_exposure(index, stream, number)
+        late = max(0.0, self.lens.iris_end - exposure.begin)
+        exposure.flags &= ~FrameFlag.MOVING
+        return replace(exposure, begin=exposure.begin + late, end=exposure.end + late)
+
+
 class CreditsLetOthersIn(PlainModule):
     """Begins frames of the preview while the tiles of a Capture wait for credits."""
 
@@ -199,6 +227,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         MovingByName,
         NotThereIsAdjusted,
         IgnoresTheIris,
+        MovingOfTheLensOnly,
+        AlwaysWaitsForTheIris,
     ),
     "M-SET-7": (ShortIntervals, IntervalOfAnyStream, ChangeIsAStart, PreviewInNoTime),
     "M-SET-9": (SettledCannotChange, ChangeIsAtOnce),

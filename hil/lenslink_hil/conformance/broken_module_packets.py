@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import Header, Hello
-from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, VERSION_MAJOR
+from lenslink_protocol.messages import Configure, Header, Hello, SetSettings
+from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_STREAMS, VERSION_MAJOR
 
 from .defects import Defect
 from .packets import Packet, parse
@@ -55,6 +55,34 @@ class StreamInReplies(PlainModule):
     def emit(self, item: Item) -> None:
         is_reply = item.kind in (MessageType.CONFIGURED, MessageType.ACCEPTED)
         super().emit(replace(item, stream=1) if is_reply else item)
+
+
+class StreamInChanges(PlainModule):
+    """Names the stream in the header of the answer to SetSettings."""
+
+    def on_set_settings(self, number: int, message: SetSettings) -> None:
+        self._stream = message.stream
+        super().on_set_settings(number, message)
+        self._stream = 0
+
+    def emit(self, item: Item) -> None:
+        super().emit(replace(item, stream=self._stream) if self._stream else item)
+
+    _stream = 0
+
+
+class StreamInRefusals(PlainModule):
+    """Names the stream in the header of an Error about Configure."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        self._stream = message.stream
+        super().on_configure(number, message)
+
+    def emit(self, item: Item) -> None:
+        is_refusal = item.kind == MessageType.ERROR
+        super().emit(replace(item, stream=self._stream) if is_refusal else item)
+
+    _stream = 0
 
 
 class ReservedIsSet(PlainModule):
@@ -151,6 +179,26 @@ class ActsOnDamagedHeartbeat(_ActsOnDamage):
     """Takes a Heartbeat whose payload CRC fails."""
 
     kind = MessageType.HEARTBEAT
+
+
+class TakesDamagedLimits(PlainModule):
+    """Takes the limits of a Heartbeat whose payload CRC fails, and does not answer it."""
+
+    def on_damaged_payload(self, header: Header) -> None:
+        if header.type == MessageType.HEARTBEAT:
+            payload = bytes(self.buffer[HEADER_BYTES : HEADER_BYTES + header.length])
+            self.raise_limits(self.decode(header.type, payload))  # type: ignore[arg-type]
+        super().on_damaged_payload(header)
+
+
+class ObeysDamagedStop(PlainModule):
+    """Ends a stream for a Stop whose payload CRC fails, and does not answer it."""
+
+    def on_damaged_payload(self, header: Header) -> None:
+        index = self.buffer[HEADER_BYTES + 2] if header.length > 2 else MAX_STREAMS
+        if header.type == MessageType.STOP and index < MAX_STREAMS:
+            self.stop(index)
+        super().on_damaged_payload(header)
 
 
 class ActsOnDamagedResend(_ActsOnDamage):
@@ -408,6 +456,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         OneCountForAllLanes,
         CountsTilesApart,
         StreamInReplies,
+        StreamInChanges,
+        StreamInRefusals,
         ReservedIsSet,
         RefusalsFromZero,
         UncountedBesideTiles,
@@ -418,6 +468,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     ),
     "M-FRAME-2": (
         ActsOnDamagedHeartbeat,
+        TakesDamagedLimits,
+        ObeysDamagedStop,
         ActsOnDamagedResend,
         ActsOnDamagedClose,
         ActsOnDamagedHello,

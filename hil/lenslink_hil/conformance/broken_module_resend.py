@@ -28,6 +28,13 @@ class SixteenRectangles(PlainModule):
         return super().rectangles_of(message)[:16]
 
 
+class OneRectangleLess(PlainModule):
+    """Ignores the last of MAX_RANGES rectangles."""
+
+    def rectangles_of(self, message: Resend) -> list[Rectangle]:
+        return super().rectangles_of(message)[: MAX_RANGES - 1]
+
+
 class StillsOnly(PlainModule):
     """Sends nothing of the preview again."""
 
@@ -252,6 +259,15 @@ class FlagsUnsaid(PlainModule):
         super().emit(item)
 
 
+class StartUnsaidUnderWay(PlainModule):
+    """Does not say in Resent that it sends FrameStart of a frame under way again."""
+
+    def emit(self, item: Item) -> None:
+        if item.kind == MessageType.RESENT and item.payload[3] == FrameState.UNDER_WAY:
+            item = replace(item, payload=item.payload[:2] + b"\0" + item.payload[3:])
+        super().emit(item)
+
+
 class AlwaysBothEnds(PlainModule):
     """Sends FrameStart and FrameEnd again whether they were asked for or not."""
 
@@ -301,6 +317,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-RESEND-1": (
         ExactTilesOnly,
         SixteenRectangles,
+        OneRectangleLess,
         StillsOnly,
         NothingIsGone,
         FirstRectangleOnly,
@@ -326,6 +343,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         FinishedFramesOnly,
         StartAfterResent,
         FlagsUnsaid,
+        StartUnsaidUnderWay,
         AlwaysBothEnds,
         EndsOnDemand,
         StartOfTheNewestRequest,

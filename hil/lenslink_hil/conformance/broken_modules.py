@@ -824,6 +824,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
             broken_module_opening.LINES,
             broken_module_closing.LINES,
             broken_module_liveness.LINES,
+            broken_module_clock.LINES,
             broken_module_requests.LINES,
             broken_module_query.LINES,
             broken_module_configure.LINES,

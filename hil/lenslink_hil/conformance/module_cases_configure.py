@@ -464,6 +464,45 @@ def state_before_other_errors(peer: HostPeer) -> None:
     peer.call(Stop(PREVIEW), Accepted)
 
 
+@CASES.add("M-STATE-1")
+def the_first_of_two_refusals(peer: HostPeer) -> None:
+    """Of two reasons to refuse a request, the one that Table 6 names first decides."""
+    peer.open_session()
+    cut, wrong = b"\0", encode_settings([every(ControlId.SETTLED, 2)])
+    for stream in (*ALL_STREAMS, MAX_STREAMS):
+        for message in (
+            Capture(stream, 0, cut),
+            Capture(stream, 1, cut),
+            StartStream(stream, 0, cut),
+            SetSettings(stream, cut),
+        ):
+            peer.expect_error(message, ErrorCode.MALFORMED)
+        peer.expect_error(Capture(stream, 0, wrong), ErrorCode.UNSUPPORTED)
+    manifest, mode = peer.get_manifest(), peer.find_smallest_mode()
+    if manifest.power is None or not mode.active_mw:
+        return
+    peer.call(SetBudget(manifest.power.idle_mw + manifest.power.motor_mw), Accepted)
+    for stream in ALL_STREAMS:
+        starts = (Capture(stream, 1), StartStream(stream, 0))
+        for message in (*starts, Capture(stream, 1, wrong)):
+            peer.expect_error(message, ErrorCode.STATE)
+        peer.configure(stream)
+        for message in (
+            Capture(stream, 0),
+            Capture(stream, 1, wrong),
+            StartStream(stream, 0, wrong),
+        ):
+            peer.expect_error(message, ErrorCode.UNSUPPORTED)
+        for message in starts:
+            peer.expect_error(message, ErrorCode.POWER)
+    peer.call(SetBudget(0xFFFFFFFF), Accepted)
+    for stream in ALL_STREAMS:
+        peer.call(StartStream(stream, 20000), Accepted)
+        for flags in (0, ConfigureFlag.TEST_ONLY):
+            peer.expect_error(Configure(stream, flags, 65000, 0, 0), ErrorCode.STATE)
+        peer.call(Stop(stream), Accepted)
+
+
 def _check_start(peer: HostPeer, plan: Configured, start: FrameStart, what: str) -> None:
     """Check FrameStart against Configured, the manifest and Table 9."""
     sensor = peer.get_manifest().sensor

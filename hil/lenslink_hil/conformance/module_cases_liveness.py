@@ -6,17 +6,32 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from lenslink_protocol.ids import MessageType, TestAction
-from lenslink_protocol.messages import Accepted, Busy, Heartbeat, Test
+from lenslink_protocol.messages import (
+    Accepted,
+    AnyMessage,
+    Busy,
+    Configure,
+    Flush,
+    Heartbeat,
+    HeartbeatReply,
+    SetSettings,
+    StartStream,
+    Stop,
+    Test,
+)
 from lenslink_protocol.params import MAX_BUSY_MS
 
 from .cases import Cases, Failed, check
 from .host_peer import PLENTY, PREVIEW, ROI, STILL, HostPeer
 from .module_steps import (
     ALIVE_S,
+    ALL_STREAMS,
     MIN_TIME_SHARE,
+    SHORT_WAIT_S,
     START_FASTEST,
     ask_again,
     block_frame,
+    configure_all,
     count_tile_bytes,
     is_frame_start,
     open_test_session,
@@ -72,18 +87,32 @@ def answers_to_a_host_in_a_hurry(peer: HostPeer) -> None:
     check(count == 7, f"{count} answers to seven Heartbeats")
 
 
-@CASES.add("M-LIVE-1", "M-TEST-2")
+@CASES.add("M-LIVE-1", "M-TEST-2", "M-TIME-1")
 def heartbeats_during_busy(peer: HostPeer) -> None:
-    """Six Heartbeats that arrive while the module is BUSY are answered when it is over, each."""
+    """Six Heartbeats that arrive while the module is BUSY are answered when it is over, each.
+
+    ``uptime_us`` of each answer is a time after BUSY, when the answer is sent.
+    """
     open_test_session(peer)
+    before = peer.grant_credits(0, 0).uptime_us
     mark = len(peer.log)
     peer.call(Test(TestAction.BUSY, 0, 300), Accepted)
     check(wait_for_type(peer, MessageType.BUSY, mark), "BUSY is accepted, and Busy is not said")
     for _ in range(6):
         peer.send(Heartbeat((0, 0, 0), 0))
-    peer.collect(0.8)
-    count = sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log[mark:])
-    check(count == 6, f"{count} answers to six Heartbeats that came during BUSY")
+    last = peer.wait_for(lambda p: _count_replies(peer, mark) == 6, 0.8, mark)
+    peer.collect(SHORT_WAIT_S if last is not None else 0.0)
+    replies = [p.message() for p in peer.log[mark:] if p.kind == MessageType.HEARTBEAT_REPLY]
+    check(len(replies) == 6, f"{len(replies)} answers to six Heartbeats that came during BUSY")
+    for reply in replies:
+        assert isinstance(reply, HeartbeatReply)
+        passed = reply.uptime_us - before
+        said = f"uptime_us of an answer behind BUSY of 300 ms is {passed} us after one before BUSY"
+        check(passed >= MIN_TIME_SHARE * 300_000, said)
+
+
+def _count_replies(peer: HostPeer, since: int) -> int:
+    return sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log[since:])
 
 
 @CASES.add("M-LIVE-2")
@@ -121,6 +150,39 @@ def counts_only_rise(peer: HostPeer) -> None:
     assert second.end is not None
     wanted = (0, second.end.id + 1, 0)
     check(reply.begun == wanted, f"begun is {reply.begun}, not {wanted}")
+
+
+@CASES.add("M-LIVE-2")
+def counts_behind_other_requests(peer: HostPeer) -> None:
+    """`sent` and `begun` stay what they are behind Stop, Flush, Configure and a refusal."""
+    peer.open_session()
+    configure_all(peer)
+    for stream in ALL_STREAMS:
+        peer.call(StartStream(stream, 20000), Accepted)
+        peer.wait_for_frame(stream)
+        peer.call(Stop(stream), Accepted)
+        _check_counts(peer, f"Stop of stream {stream}")
+    mode = peer.find_smallest_mode().id
+    requests: tuple[AnyMessage, ...] = (
+        Flush(),
+        *(Configure(stream, 0, mode, 0, 0) for stream in ALL_STREAMS),
+        Configure(PREVIEW, 0, 65000, 0, 0),
+        SetSettings(STILL, b""),
+    )
+    for message in requests:
+        peer.try_call(message)
+        _check_counts(peer, describe(message))
+
+
+def _check_counts(peer: HostPeer, what: str) -> None:
+    """Check HeartbeatReply against all frames of the session. None is under way."""
+    reply = peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        starts = [p.id for p in peer.log if is_frame_start(p) and p.header.stream == stream]
+        wanted = (count_tile_bytes(peer.log, stream), starts[-1] + 1 if starts else 0)
+        counted = (reply.sent[stream], reply.begun[stream])
+        said = f"behind {what}, sent and begun of stream {stream} are {counted}, not {wanted}"
+        check(counted == wanted, said)
 
 
 @CASES.add("M-LIVE-2")

@@ -30,6 +30,10 @@ _HASTY, _PATIENT = every(ControlId.SETTLED, 0), every(ControlId.SETTLED, 1)
 _SHARE = 0.3
 """The way of the lens, as a share of its range: long enough to be seen."""
 _CREDIT_WAIT_S = 0.1
+_ROUNDS = 3
+_SHORT_US = 5000
+_SLOW_IRIS_US = 10_000
+"""The least time of an iris that a case can tell from the delays of a busy machine."""
 _STREAM_US, _BETWEEN_US = 60_000, 120_000
 """Exposure of a stream, and ``interval_us`` of one: more than 16 bits."""
 
@@ -193,6 +197,55 @@ def a_capture_waits_for_the_iris(peer: HostPeer) -> None:
             said = f"stream {stream}: f-number {start.aperture_milli}, {value} was asked for"
             check(start.aperture_milli == value, said)
             check(not start.flags & FrameFlag.MOVING, f"stream {stream} is MOVING in a bracket")
+
+
+@CASES.add("M-SET-6")
+def moving_tells_of_the_iris(peer: HostPeer) -> None:
+    """A frame with SETTLED 0 that is exposed while the iris moves says MOVING.
+
+    Nobody sees the iris. So the case measures how much longer the second frame of a Capture takes
+    if it waits for the iris, from readout to readout. A frame that comes earlier, although it
+    wants another f-number too, was exposed while the iris moved. The case is for an iris that
+    takes long: the machine may delay single frames.
+    """
+    peer.open_session()
+    configure_crops(peer)
+    entry = find_control(peer, ControlId.APERTURE)
+    if entry.minimum == entry.maximum:
+        raise NotClaimed("APERTURE has one value only")
+    same: list[FrameStart] = []
+    waited: list[FrameStart] = []
+    hasty: list[FrameStart] = []
+    for _ in range(_ROUNDS):
+        same.append(_take_second(peer, entry.minimum, entry.minimum, 1))
+        waited.append(_take_second(peer, entry.minimum, entry.maximum, 1))
+        hasty.append(_take_second(peer, entry.minimum, entry.maximum, 0))
+    settled_us = min(start.interval_us for start in waited)
+    slow = settled_us - max(start.interval_us for start in same)
+    if slow < _SLOW_IRIS_US:
+        raise NotClaimed("no frame sees the iris move")
+    early = [start for start in hasty if start.interval_us < settled_us - slow // 2]
+    check(early, "each frame with SETTLED 0 waits until the iris stands still")
+    for start in early:
+        said = f"{start.interval_us} us behind the frame before, where {settled_us} us are enough"
+        check(start.flags & FrameFlag.MOVING, f"no MOVING at another f-number {said} for the iris")
+
+
+def _take_second(peer: HostPeer, first: int, second: int, settled: int) -> FrameStart:
+    """Take two frames at two f-numbers. Return the start of the second one."""
+    mark = len(peer.log)
+    settings = [
+        Setting(ControlId.APERTURE, 0, first),
+        Setting(ControlId.APERTURE, 1, second),
+        Setting(ControlId.SETTLED, 0, 1),
+        Setting(ControlId.SETTLED, 1, settled),
+    ]
+    if peer.get_manifest().find_control(ControlId.EXPOSURE) is not None:
+        settings.append(every(ControlId.EXPOSURE, _SHORT_US))
+    peer.start_capture(2, settings)
+    end = peer.wait_for_frame(STILL, mark).end
+    assert end is not None
+    return read_frame_start(peer.wait_for_frame(STILL, peer.log.index(end) + 1))
 
 
 @CASES.add("M-SET-5")

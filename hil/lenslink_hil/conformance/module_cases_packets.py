@@ -9,6 +9,7 @@ from itertools import pairwise
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import (
+    AuthScheme,
     CalibrationKind,
     Capability,
     ConfigureFlag,
@@ -34,11 +35,13 @@ from lenslink_protocol.messages import (
     Query,
     QueryReply,
     Resend,
+    SetBudget,
     SetSettings,
+    StartStream,
     Stop,
     Test,
 )
-from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, STALL_MS, VERSION_MAJOR
+from lenslink_protocol.params import AUTH_BYTES, HEADER_BYTES, MAX_CONTROL, STALL_MS, VERSION_MAJOR
 
 from .cases import Cases, check
 from .host_peer import ALL, PLENTY, PREVIEW, ROI, STILL, HostPeer
@@ -52,12 +55,14 @@ from .module_steps import (
     ask_again,
     block_frame,
     check_answers,
+    check_cover,
     check_sequences,
     count_tile_bytes,
     expect_no_answer,
     open_lanes,
     place_of,
     take_resendable_still,
+    wait_for_type,
 )
 from .packets import Packet, describe, hide_packet
 
@@ -73,6 +78,7 @@ _UNNUMBERED = (
     MessageType.HEARTBEAT_REPLY, MessageType.LOG, MessageType.NOTICE, MessageType.BUSY,
     MessageType.EVENT,
 )  # fmt: skip
+_UNASKED = (MessageType.LOG, MessageType.EVENT, MessageType.NOTICE)
 _STREAMED = (
     MessageType.FRAME_START,
     MessageType.TILE,
@@ -158,6 +164,42 @@ def sequences_of_everything(peer: HostPeer) -> None:
             step = (after.header.sequence - before.header.sequence) & MASK_32
             said = f"on lane {lane}, {describe(after)} has a sequence {step} after the one before"
             check(step == 1, said)
+
+
+@CASES.add("M-FRAME-1")
+def headers_of_answers(peer: HostPeer) -> None:
+    """Every answer about any stream has 0 in the fields of its header that are not its own."""
+    session = peer.open_session(ALL_WITH_EVENTS)
+    mode = peer.find_smallest_mode().id
+    peer.grant_credits(PLENTY, PLENTY, PLENTY)
+    for stream in ALL_STREAMS:
+        for message in (
+            Configure(stream, ConfigureFlag.TEST_ONLY, mode, 0, 0),
+            Configure(stream, 0, 65000, 0, 0),
+            SetSettings(stream, b""),
+            Configure(stream, 0, mode, 0, 0),
+            SetSettings(stream, b""),
+            Capture(stream, 0),
+            StartStream(stream, 20000),
+            SetSettings(stream, b""),
+            StartStream(stream, 20000),
+            Configure(stream, 0, mode, 0, 0),
+            Stop(stream),
+            Query(peer.nonce, 1),
+            Challenge(AuthScheme.HMAC_SHA256, bytes(AUTH_BYTES)),
+            GetCalibration(CalibrationKind.NOISE, 0),
+            SetBudget(0xFFFFFFFF),
+            Test(0xFF, 0, 0),
+            Flush(),
+        ):
+            peer.try_call(message)
+    number = peer.take_id()
+    peer.wire.send(peer.pack_payload(0x3F, b"", number, STILL))
+    peer.wait_for_answer(number, 1.0)
+    if session.capabilities & Capability.RESEND:
+        ask_again(peer, 0xFFFFFFFF, 0, [], ROI)
+    for packet in peer.log:
+        _check_header(packet)
 
 
 @CASES.add("M-FRAME-1")
@@ -288,9 +330,19 @@ def _damage(packet: bytes, in_header: bool) -> bytes:
     return packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1 :]
 
 
+def _damage_crc(packet: bytes, at: int) -> bytes:
+    """Return *packet* with one bit of byte *at* flipped, which is one of its two CRCs."""
+    wrong = packet[:at] + bytes([packet[at] ^ 0x80]) + packet[at + 1 :]
+    if at >= _HEADER_CRC:
+        return wrong
+    # The header is sound: only the payload's CRC does not hold.
+    crc = crc32(wrong[:_HEADER_CRC]).to_bytes(4, "little")
+    return wrong[:_HEADER_CRC] + crc + wrong[HEADER_BYTES:]
+
+
 @CASES.add("M-FRAME-2")
 def damaged_messages(peer: HostPeer) -> None:
-    """A damaged Heartbeat, Resend, Capture, Hello or Close has no effect."""
+    """A damaged Resend, Capture, Hello or Close has no effect."""
     _, _, number = take_resendable_still(peer)
     configured = peer.configure(STILL)
     limit = sum(p.header.length for p in peer.log if p.kind == MessageType.TILE)
@@ -299,7 +351,6 @@ def damaged_messages(peer: HostPeer) -> None:
         resend = Resend(3, 1, struct.pack("<4H", 0, 0, 2, 2))
         fresh = peer.source.getrandbits(32)
         for packet in (
-            peer.build_packet(Heartbeat((PLENTY, PLENTY, PLENTY), 0)),
             peer.build_packet(resend, number, STILL),
             peer.build_packet(Capture(STILL, 1), peer.take_id()),
             peer.build_packet(Hello(0x10, 0x10, 1, ALL, configured.tile_bytes), 1, nonce=fresh),
@@ -316,6 +367,32 @@ def damaged_messages(peer: HostPeer) -> None:
         check_answers(peer)
     peer.call(Configure(STILL, 0, configured.mode, 0, 0), type(configured))
     check(limit == count_tile_bytes(peer.log, STILL), "a damaged Capture or Resend sends tiles")
+
+
+@CASES.add("M-FRAME-2")
+def damage_beside_a_frame(peer: HostPeer) -> None:
+    """A frame that waits for credits gets none from damaged Heartbeats, and no damage ends it."""
+    for at, what in ((_PAYLOAD_CRC, "payload"), (_HEADER_CRC, "header")):
+        session = peer.start_session()
+        session.open_session()
+        configured = session.configure(STILL)
+        session.grant_credits(0, 0)
+        session.start_capture()
+        check(wait_for_type(session, MessageType.FRAME_START, 0, 5.0), "no FrameStart within 5 s")
+        for packet in (
+            session.build_packet(Heartbeat((PLENTY, PLENTY, PLENTY), 0)),
+            session.build_packet(Stop(STILL), session.take_id()),
+            session.build_packet(Flush(), session.take_id()),
+            session.build_packet(SetBudget(1), session.take_id()),
+        ):
+            session.wire.send(_damage_crc(packet, at))
+        came = session.collect(_SOON_S)
+        acted = [describe(p) for p in came if p.kind not in _UNASKED]
+        said = f"Heartbeat, Stop, Flush and SetBudget with a wrong {what} CRC bring {acted[:3]}"
+        check(not acted, said)
+        session.grant_credits(PLENTY, PLENTY, PLENTY)
+        check_cover(configured, session.wait_for_frame())
+        session.close()
 
 
 @CASES.add("M-FRAME-2")
@@ -347,12 +424,7 @@ def each_byte_of_both_crcs(peer: HostPeer) -> None:
     peer.open_session()
     for at in range(_PAYLOAD_CRC, HEADER_BYTES):
         _, packet = _build_manifest_request(peer)
-        wrong = packet[:at] + bytes([packet[at] ^ 0x80]) + packet[at + 1 :]
-        if at < _HEADER_CRC:
-            # The header is sound: only the payload's CRC does not hold.
-            crc = crc32(wrong[:_HEADER_CRC]).to_bytes(4, "little")
-            wrong = wrong[:_HEADER_CRC] + crc + wrong[HEADER_BYTES:]
-        peer.wire.send(wrong)
+        peer.wire.send(_damage_crc(packet, at))
     found = [p for p in peer.collect() if p.kind not in _UNNUMBERED]
     check(not found, f"requests with a wrong CRC get {[describe(p) for p in found[:3]]}")
     check_answers(peer)
@@ -610,7 +682,8 @@ def old_messages(peer: HostPeer) -> None:
         check(len(peer.log) >= mark and not peer.strangers, f"{what} is answered")
     peer.start_capture()
     sent = count_tile_bytes(peer.collect(), STILL)
-    check(sent == 0, "a Heartbeat that is not fresh grants credits")
+    said = f"{sent} bytes of tiles come without credits: no fresh Heartbeat of the session had any"
+    check(sent == 0, said)
 
 
 @CASES.add("M-FRAME-5")
@@ -671,7 +744,8 @@ def messages_of_the_session_before(peer: HostPeer) -> None:
         check(not fresh.strangers, f"packets of the session before get {fresh.strangers[:2]}")
         fresh.start_capture()
         sent = count_tile_bytes(fresh.collect(SHORT_WAIT_S), STILL)
-        check(sent == 0, "a Heartbeat of the session before grants credits")
+        said = f"{sent} bytes of tiles come without credits: only the session before had any"
+        check(sent == 0, said)
         del mark
         before = fresh.start_session()
 

@@ -54,6 +54,24 @@ def sent_again_or_gone(peer: HostPeer) -> None:
 
 
 @CASES.add("M-RESEND-1")
+def each_of_many_rectangles(peer: HostPeer) -> None:
+    """Of MAX_RANGES rectangles, each in a tile of its own, each is answered, the last too."""
+    if not peer.open_session().capabilities & Capability.RESEND:
+        raise NotClaimed("the module does not send again (no RESEND)")
+    whole = peer.configure(STILL)
+    configured, picture = peer.take_still(min(whole.stride, whole.frame_bytes // (MAX_RANGES + 8)))
+    places = [place_of(tile) for tile in picture.tiles]
+    check(len(places) > MAX_RANGES, f"{len(places)} tiles of {configured.tile_bytes} bytes")
+    assert picture.end is not None
+    # A whole tile, and the first pixel of a tile.
+    pixels = [(x, y, 1, 1) for x, y, _, _ in places]
+    for asked in (places[:MAX_RANGES], places[-1 : -MAX_RANGES - 1 : -1], pixels[-MAX_RANGES:]):
+        message, came = ask_again(peer, picture.end.id, 0, asked)
+        missing = count_unanswered(configured, asked, message, came)
+        check(missing == 0, f"of {MAX_RANGES} rectangles {missing} pixels are not answered")
+
+
+@CASES.add("M-RESEND-1")
 def malformed_and_empty_resends(peer: HostPeer) -> None:
     """Rectangles outside the frame bring nothing; too many make a Resend malformed: no answer."""
     configured, picture, number = take_resendable_still(peer)
@@ -504,17 +522,24 @@ def ends_behind_other_requests(peer: HostPeer) -> None:
 
 @CASES.add("M-RESEND-3")
 def a_frame_under_way_is_known(peer: HostPeer) -> None:
-    """Of a frame that waits for credits FrameStart is sent again, and its state is not UNKNOWN."""
-    block_frame(peer)
-    session = peer.session
-    if session is None or not session.capabilities & Capability.RESEND:
-        raise NotClaimed("the module does not send again (no RESEND)")
-    start = next(p for p in peer.log if p.kind == MessageType.FRAME_START)
-    message, came = ask_again(peer, start.id, ResendFlag.START, [], PREVIEW)
-    check(message.state != FrameState.UNKNOWN, "a frame under way is called UNKNOWN")
-    starts = [p for p in came if p.kind == MessageType.FRAME_START]
-    check(len(starts) == 1, f"{len(starts)} FrameStarts of a frame under way are sent again")
-    check(starts[0].payload == start.payload, "FrameStart differs from the first one")
+    """Of a frame that waits for credits FrameStart is sent again, and Resent says so."""
+    for stream in ALL_STREAMS:
+        session = peer.start_session()
+        block_frame(session, stream)
+        if session.session is None or not session.session.capabilities & Capability.RESEND:
+            raise NotClaimed("the module does not send again (no RESEND)")
+        start = next(p for p in session.log if p.kind == MessageType.FRAME_START)
+        for flags in (ResendFlag.START, ResendFlag.START | ResendFlag.END, 0):
+            message, came = ask_again(session, start.id, flags, [], stream)
+            check(message.state != FrameState.UNKNOWN, "a frame under way is called UNKNOWN")
+            starts = [p for p in came if p.kind == MessageType.FRAME_START]
+            said = f"flags {int(flags)} bring {len(starts)} FrameStarts of a frame under way"
+            check(len(starts) == flags & ResendFlag.START, said)
+            said = f"Resent has flags {message.flags} where flags {int(flags)} were asked for"
+            check(message.flags & ResendFlag.START == flags & ResendFlag.START, said)
+            are_alike = all(each.payload == start.payload for each in starts)
+            check(are_alike, "FrameStart differs from the first one")
+        session.close()
 
 
 @CASES.add("M-RESEND-3")

@@ -158,7 +158,6 @@ EVENT_S = 1.0
 FRAME_UJ = 10_000
 """Energy of each frame."""
 _MDPT_PER_S = 20_000
-_IRIS_S = 0.005
 
 _REQUESTS = (
     MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
@@ -230,6 +229,8 @@ class Lens:
     since: float = 0.0
     iris_end: float = 0.0
     aperture: int = RANGES[ControlId.APERTURE][2]
+    iris_s: float = 0.005
+    """The time of a move of the iris."""
 
     def position(self, time: float) -> float:
         way = max(0.0, (time - self.since) * _MDPT_PER_S)
@@ -243,7 +244,7 @@ class Lens:
             self.after = float(values[ControlId.FOCUS])
         aperture = values.get(ControlId.APERTURE, self.aperture)
         if aperture != self.aperture:
-            self.aperture, self.iris_end = aperture, time + _IRIS_S
+            self.aperture, self.iris_end = aperture, time + self.iris_s
 
     def settled_at(self) -> float:
         """Return when the move in progress ends."""

@@ -6,7 +6,9 @@ no time.
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from lenslink.cli.main import main
 from lenslink.deadline import Deadline
-from lenslink.errors import Disconnected, NotFound
+from lenslink.errors import Disconnected, NotFound, RigError
 from lenslink.transports.base import Reading
 from lenslink_hil.conformance import live, report
 from lenslink_hil.conformance.broken_module_manifest import NoColors, OddMode, TotalOfThePiece
@@ -23,11 +25,13 @@ from lenslink_hil.conformance.cases import Case
 from lenslink_hil.conformance.host_peer import HostPeer
 from lenslink_hil.conformance.plain_module import Item, PlainModule
 from lenslink_hil.conformance.run_info import RunInfo
+from lenslink_hil.conformance.side_by_side import run_side_by_side
 from lenslink_hil.conformance.verdicts import (
     FAILED,
     NOT_CLAIMED,
     NOT_RUN,
     PASSED,
+    ModuleCase,
     Verdict,
     choose_quick_cases,
     find_cases,
@@ -319,3 +323,60 @@ def test_a_verdict_on_a_silence_that_never_began_states_no_time() -> None:
     result = run_host_case(case, lambda _task: EndsAtOnce())
     said = "the session ended before the moment that the case waits for"
     assert (result.verdict, result.detail) == (FAILED, said)
+
+
+def make_cases(count: int) -> list[ModuleCase]:
+    return list(list_module_cases())[:count]
+
+
+def test_shares_are_run_on_modules_of_their_own_and_reported_in_order() -> None:
+    cases = make_cases(20)
+    everyone_runs = threading.Barrier(3, timeout=30)
+    shares: list[list[str]] = []
+
+    def run_share(share: Sequence[ModuleCase]) -> Generator[Verdict]:
+        everyone_runs.wait()
+        shares.append([each.name for each in share])
+        for case in share:
+            for clause in case.clauses:
+                yield Verdict(clause, case.name, "module", PASSED, "")
+
+    found = list(run_side_by_side(cases, 3, run_share))
+    wanted = [(clause, case.name) for case in cases for clause in case.clauses]
+    assert [(each.clause, each.case) for each in found] == wanted
+    given = [name for share in shares for name in share]
+    assert sorted(given) == sorted(each.name for each in cases)
+    assert len(shares) == 3
+
+
+def test_a_module_that_is_not_fit_fails_once_however_many_are_tested() -> None:
+    def run_share(share: Sequence[ModuleCase]) -> Generator[Verdict]:
+        yield Verdict("M-HELLO-1", "hello_is_answered", "module", FAILED, "silence")
+        for case in share:
+            yield Verdict(case.clauses[0], case.name, "module", NOT_RUN, "")
+
+    cases = [each for each in make_cases(20) if each.name != "hello_is_answered"]
+    found = list(run_side_by_side(cases, 3, run_share))
+    assert [each.case for each in found if each.verdict == FAILED] == ["hello_is_answered"]
+    assert len(found) == len(cases) + 1
+
+
+def test_an_error_of_a_share_ends_the_others() -> None:
+    began = threading.Event()
+    ended = threading.Event()
+
+    def run_share(share: Sequence[ModuleCase]) -> Generator[Verdict]:
+        if share[0] is cases[0]:
+            assert began.wait(30)
+            raise RigError("no module")
+        try:
+            for case in itertools.cycle(share):
+                yield Verdict(case.clauses[0], case.name, "module", PASSED, "")
+                began.set()
+        finally:
+            ended.set()
+
+    cases = make_cases(6)
+    with pytest.raises(RigError, match="no module"):
+        list(run_side_by_side(cases, 2, run_share))
+    assert ended.wait(30)

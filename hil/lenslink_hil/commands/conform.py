@@ -6,7 +6,7 @@ prints the verdicts and writes the reports.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
@@ -30,9 +30,12 @@ from .verdict_output import (
 if TYPE_CHECKING:
     from ..conformance.cases import Case
     from ..conformance.run_info import RunInfo
-    from ..conformance.verdicts import Verdict
+    from ..conformance.verdicts import ModuleCase, Verdict
 
 T = TypeVar("T")
+
+# Cases wait for most of their time, so two cores have time for three modules.
+_SIM_JOBS = 3
 
 
 def _complete_clause(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -88,6 +91,13 @@ _KEY = click.option(
     metavar="FILE",
     help="The key of HMAC_SHA256, 64 hexadecimal digits. Cases that need it are not run without.",
 )
+_JOBS = click.option(
+    "--jobs",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    help="Test N modules at once, each with a share of the cases. Only for sim:, where each "
+    "opening makes a module.  [default: 3 for sim:, else 1]",
+)
 _TRANSCRIPT = make_file_option("--transcript", "Write the packets of failed cases, decoded.")
 
 
@@ -140,6 +150,7 @@ def conform() -> None:
 @conform.command()
 @click.argument("url", envvar="LENSLINK_URL", metavar="URL")
 @_report_options(_QUICK, _FAIL_FAST, _KEY, _TRANSCRIPT)
+@_JOBS
 @common_options
 @pass_common
 @click.pass_context
@@ -148,6 +159,7 @@ def module(
     common: CommonOptions,
     url: str,
     *,
+    jobs: int | None,
     options: _Options,
 ) -> None:
     """Test the module at URL.
@@ -157,24 +169,46 @@ def module(
     the module does not answer, or its manifest is wrong, the cases are "not run".
     """
     from ..conformance.live import run_modules
+    from ..conformance.side_by_side import run_side_by_side
     from ..conformance.verdicts import list_module_cases
 
+    jobs = _choose_jobs(url, jobs, options)
     cases = _select_cases(list_module_cases(), options, "module")
     if options.list_only:
         _list_cases(cases, options.as_json)
         return
     info = _describe_run(options, f"{url}, a module", url)
-    found = run_modules(
-        url,
-        cases,
-        options.clause,
-        common.timeout,
-        info=info,
-        is_fail_fast=options.is_fail_fast,
-        is_transcribed=options.transcript is not None,
-        key=options.read_key(),
-    )
+    key = options.read_key()
+
+    def run_share(share: Sequence[ModuleCase]) -> Generator[Verdict]:
+        return run_modules(
+            url,
+            share,
+            options.clause,
+            common.timeout,
+            info=info,
+            is_fail_fast=options.is_fail_fast,
+            is_transcribed=options.transcript is not None,
+            key=key,
+        )
+
+    jobs = min(jobs, len(cases))
+    found = run_side_by_side(cases, jobs, run_share) if jobs > 1 else run_share(cases)
     ctx.exit(_report(common, options, info, found))
+
+
+def _choose_jobs(url: str, jobs: int | None, options: _Options) -> int:
+    """Return how many modules are tested at once."""
+    is_own = url.partition(":")[0] == "sim"
+    if jobs is None:
+        return _SIM_JOBS if is_own and not options.is_fail_fast else 1
+    if jobs > 1 and not is_own:
+        raise UsageError(
+            f"--jobs {jobs} needs sim:, since each opening of {url} is the same module"
+        )
+    if jobs > 1 and options.is_fail_fast:
+        raise UsageError("--fail-fast tests one module: leave --jobs out")
+    return jobs
 
 
 @conform.command(context_settings={"ignore_unknown_options": True})

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -189,7 +189,7 @@ def run_modules(
     is_fail_fast: bool = False,
     is_transcribed: bool = False,
     key: bytes | None = None,
-) -> Iterator[Verdict]:
+) -> Generator[Verdict]:
     """Yield the verdicts of *cases* on the module at *url*.
 
     The module is probed first. If it is silent or its manifest is wrong, that is the one failure,

@@ -143,6 +143,13 @@ class OldIsNoLife(_SomeAreNoLife):
         return is_fresh
 
 
+class OtherSessionIsNoLife(_SomeAreNoLife):
+    """Counts silence through packets of another session."""
+
+    def counts(self, packet: Packet) -> bool:
+        return packet.header.nonce == self.link.nonce
+
+
 class UnknownIsNoLife(_SomeAreNoLife):
     """Counts silence through packets that it cannot decode."""
 
@@ -307,6 +314,7 @@ HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
         WholePacketsAreLife,
         DamagedIsNoLife,
         OldIsNoLife,
+        OtherSessionIsNoLife,
         UnknownIsNoLife,
         PatientAtStop,
         PatientAtFirst,

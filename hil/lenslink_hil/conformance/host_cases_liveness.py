@@ -256,6 +256,17 @@ class OldIsLife(_OnlyLife):
 
 
 @CASES.add("H-LIVE-2")
+class OtherSessionIsLife(_OnlyLife):
+    """Sound packets of another session alone are a sign of life."""
+
+    def make_sign(self) -> bytes:
+        own = self.sequence
+        other = self.pack(MessageType.LOG, bytes(20), nonce=self.nonce ^ 1)
+        self.sequence = own
+        return other
+
+
+@CASES.add("H-LIVE-2")
 class UnknownIsLife(_OnlyLife):
     """Packets of unknown types are a sign of life, and so are messages that are too short."""
 

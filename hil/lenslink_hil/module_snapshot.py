@@ -26,6 +26,8 @@ class StreamSnapshot(NamedTuple):
     width: int
     height: int
     pixel_format: int
+    rows_format: int
+    """The format in which the sensor delivers rows; another one if the module codes tiles."""
     bits: int
     tile_columns: int
     tile_rows: int
@@ -63,6 +65,11 @@ class ReadoutSnapshot(NamedTuple):
     fill: int
     whole: int
     """Bytes that the tile holds, and bytes that it will hold."""
+    bits: int
+    """Bits of a pixel as the sensor delivers it."""
+    columns: int
+    rows: int
+    """Size of the tile that is being filled."""
     x: int
     y: int
     progress: int
@@ -328,6 +335,7 @@ def _snapshot_stream(stream: Any) -> StreamSnapshot:
         width=stream.width,
         height=stream.height,
         pixel_format=stream.pixel_format,
+        rows_format=stream.rows_format,
         bits=stream.bits,
         tile_columns=stream.tile_columns,
         tile_rows=stream.tile_rows,
@@ -357,6 +365,9 @@ def _snapshot_readout(readout: Any, numbers: dict[int, int]) -> ReadoutSnapshot:
         tile=None if readout._tile is None else numbers[id(readout._tile)],
         fill=readout._fill,
         whole=readout._size,
+        bits=readout._bits,
+        columns=readout._columns,
+        rows=readout._rows,
         x=readout._x,
         y=readout._y,
         progress=readout._progress,

@@ -165,7 +165,7 @@ def test_a_sweep(cli):
     [default] = [point for point in points if point["default"]]
     [chosen] = [point for point in points if point["chosen"]]
     assert {point["lanes"] for point in points} == {1, 2, 3, 4}
-    assert {point["packing"] for point in points} == {"unpacked", "lsb", "mipi", "legacy"}
+    assert {point["packing"] for point in points} == {"unpacked", "lsb", "mipi", "legacy", "rice"}
     assert len({point["tile_bytes"] for point in points}) > 2
     assert all(point["frames_per_s"] > 0 for point in points)
     assert found["gain"] == chosen["frames_per_s"] / default["frames_per_s"]

@@ -153,6 +153,13 @@ ALLOWED_VALUES = {
         "_RANGE.unpack_from": "on_resent() has checked the length",
         "self.finished_frames.remove": "the frame was just found there",
     },
+    "lenslink/receive/rice_decoding.py": {
+        "np.frombuffer": "decode_pixels() has checked the length",
+        "pack": "a decoded pixel has the bits of its layout",
+        "pack(pixels, layout).reshape": "into one dimension",
+        "rows.reshape": "into one dimension",
+    },
+    "lenslink/receive/rice_decoding_numba.py": {"int": "a number of numba"},
     "lenslink/receive/tile_grid.py": {
         "int": "an element of an integer array",
         "(left | top << 16).reshape": "into one dimension",

@@ -21,6 +21,7 @@ FILES = sorted(path for path in HOST.rglob("*.py") if "cli" not in path.relative
 # Raised and caught inside of the package, or what Python itself would raise.
 INTERNAL = {
     "ByteRingError": "the transport of shm: turns it into ProtocolError",
+    "DamagedTile": "the receiver discards the tile",
     "LaneEnded": "the USB transport turns it into Disconnected",
     "NotReattached": "a Disconnected",
     "_Unreadable": "the USB transport skips the device",

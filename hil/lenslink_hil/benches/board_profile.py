@@ -84,13 +84,13 @@ def get_tile_bytes(name: str, transport: str) -> int:
 
 
 def list_formats(sensor: Mapping[str, Any], limits: Mapping[str, int]) -> list[int]:
-    """Return the pixel formats of a sensor that a board can send.
+    """Return the pixel formats of a sensor that a board can send; none if the sensor lists none.
 
     A board codes tiles if the sensor does not compute their CRCs, and if there are tiles in flight
     for the words of both channels and for a code.
     """
     has_codes = not sensor.get("crc") and limits["in_flight"] >= _CODING_TILES
-    formats: list[int] = sensor["formats"]
+    formats: list[int] = sensor.get("formats", [])
     return [code for code in formats if has_codes or find_layout(code).packing != Packing.RICE]
 
 

@@ -6,10 +6,10 @@
 SHELL = /bin/sh
 PY = .venv/bin/python
 PYTEST = $(PY) -m pytest
-# Tests that share nothing run in parallel, three on each core: half of the time a test waits. Tests
+# Tests that share nothing run in parallel, two on each core: half of the time a test waits. Tests
 # that are marked exclusive run alone after them.
 # ARGS='-n 0' runs all tests in one process.
-PARALLEL = -n auto --maxprocesses 6
+PARALLEL = -n auto --maxprocesses 4
 # Fast tests first, so that a mistake shows within seconds.
 TESTS = $(wildcard $(addprefix tests/,unit property golden firmware packaging e2e))
 # Arguments for pytest, for example: make e2e ARGS='--lens unix:/run/lens -k stream'

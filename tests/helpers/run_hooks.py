@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _FOLDER = pytest.StashKey[Path]()
 """Of a parallel run: each worker writes into it, and has its runtime folder in it."""
 _RAN = ("passed", "failed", "error", "xfailed", "xpassed")
-# Half of the time a test waits, for a process that it has started or for a deadline. Two workers
-# would leave a quarter of two cores idle.
-_WORKERS_PER_CORE = 3
+# Half of the time a test waits, for a process that it has started or for a deadline. Three workers
+# are a little faster, but then tests that run in real time fail now and then.
+_WORKERS_PER_CORE = 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,7 +72,7 @@ def _worker_folder(config: pytest.Config) -> Path | None:
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
-    """Return three workers for each core, or as many as there are boards."""
+    """Return two workers for each core, or as many as there are boards."""
     count = yield
     return count if count_boards(config) else count * _WORKERS_PER_CORE
 

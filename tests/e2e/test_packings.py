@@ -22,6 +22,7 @@ from lenslink.image_files.save import save
 from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.sim import SimTransport
 from lenslink_hil.benches.usbip import BoardTransport
+from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_protocol.ids import ConfigureFlag, DiscardReason
 from lenslink_protocol.packings import Packing, find_layout
@@ -58,7 +59,10 @@ def test_each_packing_brings_the_same_pixels(
         if bits != 12:
             with pytest.raises(lenslink.UsageError, match=r"no packing 'legacy' \(it has unpacked"):
                 device.capture("full", packing=Packing.LEGACY)
-        for packing in has:
+        # The guest's emulated CPU compiles the decoder of coded tiles for half a minute. A stream
+        # that starts waits for it.
+        tried = [each for each in has if each != Packing.RICE or not guest_boards.is_in_guest()]
+        for packing in tried:
             # As large as the module likes, then rows in pieces.
             for tile_bytes in (None, 100):
                 preview = device.stream("full", packing=packing, tile_bytes=tile_bytes)

@@ -10,8 +10,7 @@ from lenslink_protocol.params import RESEND_RETRY_MS
 
 from .broken_steps import DATA
 from .defects import Defect, edit_message
-from .module_peer import NO_PACKET
-from .packets import Packet, parse
+from .packets import NO_PACKET, Packet, parse
 from .peer_wire import Tamper
 from .virtual_host import VirtualHost
 

@@ -15,11 +15,9 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import HEADER_BYTES
 
 from .defects import Defect
-from .packets import Packet, Parser, parse
+from .packets import MASK_32, Packet, Parser, parse
 from .peer_wire import Tamper
 from .virtual_host import VirtualHost
-
-_MASK = 0xFFFFFFFF
 
 
 class _HealsKind(Defect):
@@ -72,7 +70,7 @@ class _NeverOld(Defect):
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         head = packet.header
-        is_newer = self._newest is None or 0 < (head.sequence - self._newest) & _MASK < 1 << 31
+        is_newer = self._newest is None or 0 < (head.sequence - self._newest) & MASK_32 < 1 << 31
         is_fresh = head.nonce == self._nonce and is_newer
         if is_fresh:
             self._newest = head.sequence
@@ -212,7 +210,7 @@ class BeginsAtZero(Defect):
         self._newest = -1
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        step = (packet.header.sequence - self._newest) & _MASK
+        step = (packet.header.sequence - self._newest) & MASK_32
         if not 0 < step < 1 << 31:
             return []
         self._newest = packet.header.sequence

@@ -6,9 +6,8 @@ from lenslink_protocol.ids import EndStatus, MessageType
 from lenslink_protocol.messages import Configure
 from lenslink_protocol.packings import Layout
 
+from .packets import MASK_32
 from .plain_module import HEIGHT, WIDTH, Item, PlainModule
-
-_MASK = 0xFFFFFFFF
 
 
 class ControlOnOtherLanes(PlainModule):
@@ -64,7 +63,7 @@ class LanesOfThisFrame(PlainModule):
 
     def last_sequences(self) -> list[int]:
         found = super().last_sequences()
-        return [each if lane in self._used else _MASK for lane, each in enumerate(found)]
+        return [each if lane in self._used else MASK_32 for lane, each in enumerate(found)]
 
 
 class KeepsDeadLane(PlainModule):

@@ -26,9 +26,9 @@ from lenslink_protocol.messages import (
     Stop,
 )
 
+from .packets import MASK_32
 from .plain_module import Exposure, Item, PlainModule, State, Stream
 
-_MASK = 0xFFFFFFFF
 _HALF = 1 << 31
 _JUMP = 1 << 24
 
@@ -250,7 +250,7 @@ class JumpsAreOld(PlainModule):
 
     def repeat_answer(self, number: int) -> bool:
         assert self.session is not None
-        if _JUMP <= (number - self.session.last_request) & _MASK < _HALF:
+        if _JUMP <= (number - self.session.last_request) & MASK_32 < _HALF:
             self.send_control(Error(ErrorCode.REPEATED, b""), number)
             return True
         return super().repeat_answer(number)
@@ -261,7 +261,7 @@ class HalfIsNew(PlainModule):
 
     def repeat_answer(self, number: int) -> bool:
         assert self.session is not None
-        is_half = (number - self.session.last_request) & _MASK == _HALF
+        is_half = (number - self.session.last_request) & MASK_32 == _HALF
         return not is_half and super().repeat_answer(number)
 
 
@@ -338,7 +338,7 @@ class OldQueriesAreRepeated(PlainModule):
 
     def on_unnumbered(self, header: Header, message: AnyMessage) -> None:
         assert self.session is not None
-        is_old = (header.frame - self.session.last_request) & _MASK >= _HALF
+        is_old = (header.frame - self.session.last_request) & MASK_32 >= _HALF
         if isinstance(message, Query) and is_old:
             self.send_control(Error(ErrorCode.REPEATED, b""), header.frame)
         else:

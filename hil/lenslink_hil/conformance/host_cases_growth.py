@@ -17,7 +17,7 @@ from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
 
-_RESERVED = {
+RESERVED = {
     MessageType.HELLO_REPLY: (5,),
     MessageType.ACCEPTED: (3,),
     MessageType.NOTICE: (3,),
@@ -145,7 +145,7 @@ class ReservedValues(Script):
 
     def pack(self, kind: int, payload: bytes, number: int = 0, **more: object) -> bytes:
         data = bytearray(payload)
-        for at in _RESERVED.get(MessageType(kind), ()) if kind in BY_TYPE else ():
+        for at in RESERVED.get(MessageType(kind), ()) if kind in BY_TYPE else ():
             data[at] = 0xA5
         return super().pack(kind, bytes(data), number, **more)
 

@@ -44,6 +44,7 @@ from lenslink_protocol.params import (
 
 from .cases import Cases, check
 from .host_steps import (
+    BELIEVED_S,
     LOST_ROW,
     WRONG_TILE,
     BusyModule,
@@ -53,13 +54,10 @@ from .host_steps import (
     Preview,
 )
 from .module_peer import HostResult, Item, Script, tile_item
-from .packets import Packet, announce_length, damage_payload_crc
+from .packets import NO_PACKET, Packet, announce_length, damage_payload_crc
 
 CASES: Cases[type[Script]] = Cases()
 
-_MASK = 0xFFFFFFFF
-_BELIEVED_S = 2.5
-"""A host that repeats a request only now has believed a lease."""
 _PAUSE_S = 0.03
 _LONG_LEASE_MS = 5000
 _STARTS = (MessageType.CAPTURE, MessageType.STREAM)
@@ -109,7 +107,7 @@ class _Spoiled(Script):
             asked = [each for each in found if found and each.id == found[0].id]
             check(not found or len(asked) > 1, f"{self.what} is taken for that of {found[:1]}")
             late = asked[1].at - asked[0].at if asked else 0.0
-            check(late < _BELIEVED_S, f"{asked[:1]} is repeated after {late:.1f} s only")
+            check(late < BELIEVED_S, f"{asked[:1]} is repeated after {late:.1f} s only")
 
 
 class _DamagedAccepted(_Spoiled):
@@ -192,7 +190,7 @@ class _FalseEnd(Script):
 
     def make_aborted(self) -> bytes:
         """Return the payload of a FrameEnd that says ABORTED."""
-        last = (self.sequence - 1, _MASK, _MASK, _MASK)
+        last = (self.sequence - 1, NO_PACKET, NO_PACKET, NO_PACKET)
         return FrameEnd(EndStatus.ABORTED, 1, 1, 0, last, 0).encode()
 
 
@@ -260,7 +258,7 @@ class WrongSizesOfLeases(FallsSilent):
     def on_configure(self, packet: Packet, message: Configure) -> None:
         if self._first:
             late = packet.at - self._first
-            check(late < _BELIEVED_S, f"Configure is repeated after {late:.1f} s, as if told to")
+            check(late < BELIEVED_S, f"Configure is repeated after {late:.1f} s, as if told to")
             super().on_configure(packet, message)
             return
         self._first = packet.at

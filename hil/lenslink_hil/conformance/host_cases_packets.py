@@ -40,8 +40,9 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, STALL_MS, VERSION_MAJOR
 
 from .cases import Cases, check
-from .host_cases_growth import _RESERVED
+from .host_cases_growth import RESERVED
 from .host_steps import (
+    BELIEVED_S,
     LAST_ROW,
     LOST_ROW,
     SLACK_S,
@@ -53,11 +54,10 @@ from .host_steps import (
     cut_tile,
 )
 from .module_peer import WIDTH, HostResult, Item, Script, tile_item
-from .packets import Packet, announce_length, damage_payload_crc, hide_packet
+from .packets import MASK_32, Packet, announce_length, damage_payload_crc, hide_packet
 
 CASES: Cases[type[Script]] = Cases()
 
-_MASK = 0xFFFFFFFF
 _Y_AT = 22
 """Where `y` of a header is."""
 
@@ -67,8 +67,6 @@ _PIECE = 36
 _PAUSE_S = 0.12
 _GIVEN_UP_S = STALL_MS / 1000 + SLACK_S
 """A packet that has stopped for this long is given up, by a host that is late as well."""
-_BELIEVED_S = 2.5
-"""A host that repeats a request only now has waited for the end of a lease."""
 _OTHER_ROW = 24
 _CUT = 60
 """Bytes that a tile loses: fewer than FrameEnd has, so FrameEnd begins inside its payload."""
@@ -90,7 +88,7 @@ def check_fields(log: list[Packet]) -> None:
         same = message.encode()[2:size] == packet.payload[2:size]
         check(same, f"{packet} has a reserved field that is not 0")
     for before, after in pairwise(packet.header.sequence for packet in log):
-        check((after - before) & _MASK == 1, f"sequence {after} follows {before}")
+        check((after - before) & MASK_32 == 1, f"sequence {after} follows {before}")
 
 
 @CASES.add("H-FRAME-1")
@@ -277,7 +275,7 @@ class DamagedPending(Script):
         if self._first:
             late = packet.at - self._first
             check(
-                late < _BELIEVED_S, f"Configure is repeated after {late:.1f} s, as if Pending held"
+                late < BELIEVED_S, f"Configure is repeated after {late:.1f} s, as if Pending held"
             )
             super().on_configure(packet, message)
             return
@@ -739,7 +737,7 @@ class OldSequencesOnLane1(Lanes):
             for sequence, nonce in (
                 (first - 1, self.nonce),
                 (first, self.nonce),
-                ((first + (1 << 31)) & _MASK, self.nonce),
+                ((first + (1 << 31)) & MASK_32, self.nonce),
                 (first + 1, self.nonce ^ 1),
             )
         )
@@ -819,7 +817,7 @@ class OldEnds(Script):
         # Two of the session's own, so that there is an old sequence.
         for _ in range(2):
             self.send_message(Notice(NoticeReason.HEAT, 0))
-        for more in ({"nonce": self.nonce ^ 1}, {"sequence": (self.sequence - 1) & _MASK}):
+        for more in ({"nonce": self.nonce ^ 1}, {"sequence": (self.sequence - 1) & MASK_32}):
             self.wire.send(self.pack(MessageType.CLOSE, close, **more))
             self.wire.send(self.pack(MessageType.ERROR, refusal, packet.id, **more))
         super().on_configure(packet, message)
@@ -860,7 +858,7 @@ class HalfWayBack(Script):
         if not item.more:
             return super()._encode_item(item)
         newest = self.sequence
-        old = (newest - 1 + (1 << 31)) & _MASK
+        old = (newest - 1 + (1 << 31)) & MASK_32
         data = super()._encode_item(replace(item, more={"sequence": old}))
         self.sequence = newest
         return data
@@ -982,7 +980,7 @@ class TooLongOfAnyType(_Pieces):
                 (MessageType.TILE, MAX_PAYLOAD + 1),
                 (MessageType.HEARTBEAT_REPLY, 70_000),
                 (0xE5, MAX_CONTROL + 1),
-                (MessageType.FRAME_END, _MASK),
+                (MessageType.FRAME_END, MASK_32),
                 (0x7E, 5000),
             )
         )
@@ -1030,7 +1028,7 @@ class JustTooLong(Script):
         self.check_whole_frame(result)
 
 
-assert set(_RESERVED) <= set(BY_TYPE)
+assert set(RESERVED) <= set(BY_TYPE)
 
 
 @CASES.add("H-FRAME-4")

@@ -25,8 +25,8 @@ from .host_steps import (
     LosingModule,
     Preview,
 )
-from .module_peer import MODE, NO_PACKET, WIDTH, HostResult, Script
-from .packets import Packet
+from .module_peer import MODE, WIDTH, HostResult, Script
+from .packets import NO_PACKET, Packet
 
 CASES: Cases[type[Script]] = Cases()
 

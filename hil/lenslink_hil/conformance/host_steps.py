@@ -12,7 +12,6 @@ from lenslink_protocol.params import RESEND_RETRY_MS, SILENCE_MS
 from .cases import NotClaimed, check
 from .module_peer import (
     HEIGHT,
-    NO_PACKET,
     PIXELS,
     PREVIEW_TASK,
     ROWS,
@@ -24,12 +23,14 @@ from .module_peer import (
     Script,
     tile_item,
 )
-from .packets import Packet
+from .packets import NO_PACKET, Packet
 
 WRONG_TILE = WRONG * (TILE // 2)
 
 # What a real host, a process on a busy machine, may be late.
 SLACK_S = 0.5
+BELIEVED_S = 2.5
+"""A host that repeats a request only now has waited for the end of a lease."""
 _LET_GO_S = 0.15
 """The same for a host that has half of SILENCE_MS in hand."""
 LOST_ROW = 8

@@ -48,11 +48,10 @@ from lenslink_protocol.params import (
 )
 
 from .module_peer import Script
-from .packets import Packet, Parser
+from .packets import MASK_32, Packet, Parser
 from .peer_wire import Wire
 from .plain_module import do_meet
 
-_MASK = 0xFFFFFFFF
 _Place = tuple[int, int, int, int]
 
 # A packet may be on its way for so long, on a machine that does other things as well.
@@ -147,7 +146,7 @@ class WatchedWire:
             return False
         nonce, last = self._last.get(lane, (None, 0))
         is_next_session = nonce != header.nonce and header.type == MessageType.HELLO_REPLY
-        is_newer = nonce == header.nonce and 0 < (header.sequence - last) & _MASK < 1 << 31
+        is_newer = nonce == header.nonce and 0 < (header.sequence - last) & MASK_32 < 1 << 31
         is_first = lane > 0 and nonce is None
         if is_next_session or is_newer or is_first:
             self._last[lane] = (header.nonce, header.sequence)
@@ -238,7 +237,7 @@ def _look_at_fields(session: _Session) -> Iterator[str]:
             if message.encode()[2:size] != packet.payload[2:size]:
                 yield f"{packet} has a reserved field that is not 0"
     for before, after in pairwise(session.log):
-        step = (after.header.sequence - before.header.sequence) & _MASK
+        step = (after.header.sequence - before.header.sequence) & MASK_32
         if step != 1:
             yield f"{after} has a sequence {step} behind that of {before}"
 
@@ -476,7 +475,7 @@ def _find_gone(packet: Packet) -> list[_Place]:
     assert isinstance(message, Resent)
     if message.count > MAX_RANGES or len(message.gone) < 8 * message.count:
         return []
-    everything = [(0, 0, _MASK, _MASK)] if message.state == FrameState.UNKNOWN else []
+    everything = [(0, 0, MASK_32, MASK_32)] if message.state == FrameState.UNKNOWN else []
     return _split(message.gone, message.count) + everything
 
 

@@ -35,13 +35,13 @@ from .host_peer import (
 from .module_steps import (
     CAPTURE_A_STILL,
     DATA,
-    NO_PACKET,
     ask_again,
     check_cover,
     is_frame_start,
     place_of,
     take_resendable_still,
 )
+from .packets import NO_PACKET
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

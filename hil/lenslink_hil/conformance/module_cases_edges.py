@@ -46,7 +46,6 @@ from .host_peer import (
 from .module_steps import (
     ALL_STREAMS,
     DATA,
-    NO_PACKET,
     SHORT_WAIT_S,
     Rectangle,
     ask_again,
@@ -62,7 +61,7 @@ from .module_steps import (
     place_of,
     wait_for_type,
 )
-from .packets import Packet, describe
+from .packets import NO_PACKET, Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

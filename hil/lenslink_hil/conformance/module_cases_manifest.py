@@ -22,8 +22,7 @@ from lenslink_protocol.params import MAX_CONTROL, MAX_TEXT
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
-from .module_steps import MASK_32
-from .packets import describe
+from .packets import MASK_32, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

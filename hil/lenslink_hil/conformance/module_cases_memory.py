@@ -46,7 +46,6 @@ from .host_peer import ALL, PLENTY, PREVIEW, ROI, STILL, HostPeer, read_frame_st
 from .module_steps import (
     ALIVE_S,
     ALL_STREAMS,
-    MASK_32,
     SESSION_ENDS,
     SHORT_WAIT_S,
     ask_again,
@@ -59,7 +58,7 @@ from .module_steps import (
     place_of,
     replace_session,
 )
-from .packets import Packet, describe
+from .packets import MASK_32, Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

@@ -36,7 +36,6 @@ from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
 from .module_steps import (
     ALL_STREAMS,
     DATA,
-    MASK_32,
     SESSION_ENDS,
     STALL_S,
     START_50_FPS,
@@ -50,7 +49,7 @@ from .module_steps import (
     take_resendable_still,
     wait_for_type,
 )
-from .packets import describe
+from .packets import MASK_32, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

@@ -48,7 +48,6 @@ from .host_peer import ALL, PLENTY, PREVIEW, ROI, STILL, HostPeer
 from .module_steps import (
     ALL_STREAMS,
     ALL_WITH_EVENTS,
-    MASK_32,
     SHORT_WAIT_S,
     STALL_S,
     START_50_FPS,
@@ -64,7 +63,7 @@ from .module_steps import (
     take_resendable_still,
     wait_for_type,
 )
-from .packets import Packet, describe, hide_packet
+from .packets import MASK_32, Packet, describe, hide_packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

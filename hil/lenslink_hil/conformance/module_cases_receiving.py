@@ -33,7 +33,6 @@ from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD, VER
 from .cases import Cases, check
 from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
 from .module_steps import (
-    MASK_32,
     SHORT_WAIT_S,
     STALL_S,
     START_FASTEST,
@@ -42,7 +41,7 @@ from .module_steps import (
     expect_no_answer,
     grow,
 )
-from .packets import announce_length, damage_payload_crc, describe
+from .packets import MASK_32, announce_length, damage_payload_crc, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

@@ -24,7 +24,6 @@ from .host_peer import PLENTY, PREVIEW, ROI, STILL, HostPeer, Picture, read_fram
 from .module_steps import (
     ALL_STREAMS,
     DATA,
-    NO_PACKET,
     START_50_FPS,
     block_frame,
     check_cover,
@@ -32,7 +31,7 @@ from .module_steps import (
     is_frame_start,
     open_lanes,
 )
-from .packets import Packet, describe
+from .packets import NO_PACKET, Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 

@@ -55,7 +55,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .cases import NotClaimed, check
-from .packets import Packet, Parser
+from .packets import NO_PACKET, Packet, Parser
 from .peer_wire import ConnectionEnded, Wire
 
 WIDTH, HEIGHT, ROWS = 64, 48, 4
@@ -67,8 +67,6 @@ WRONG = b"\xbe\x0a"
 STILL_TASK, PREVIEW_TASK = "still", "preview"
 """What a host is to do: take one still, or take three frames of the preview and stop it."""
 SERIAL, FIRMWARE = "CONFORM-1", "scripted"
-NO_PACKET = 0xFFFFFFFF
-"""``last_sequence`` of a lane that has carried nothing."""
 _POLL_S = 0.02
 
 

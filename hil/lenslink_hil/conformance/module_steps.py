@@ -59,9 +59,6 @@ START_50_FPS = StartStream(PREVIEW, 20000)
 CAPTURE_A_STILL = Capture(STILL, 1)
 ALL_STREAMS = (PREVIEW, STILL, ROI)
 ALL_WITH_EVENTS = ALL | Capability.EVENTS
-NO_PACKET = 0xFFFFFFFF
-"""``last_sequence`` of a lane that has carried nothing."""
-MASK_32 = 0xFFFFFFFF
 REFUSALS_OF_UNKNOWN = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
 """How a module refuses a request without its capability: it knows the request, or it does not."""
 

@@ -21,6 +21,10 @@ from lenslink_protocol.ids import (
 from lenslink_protocol.messages import BY_TYPE, HEADER, MAGIC, AnyMessage, Header, Malformed
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD
 
+MASK_32 = 0xFFFFFFFF
+"""Sequences, ids and frame numbers are counted modulo 2^32."""
+NO_PACKET = 0xFFFFFFFF
+"""``last_sequence`` of a lane that has carried nothing."""
 _SHOWN_BYTES = 16
 _NAMES: dict[tuple[str, str], type[enum.IntEnum]] = {
     ("Error", "code"): ErrorCode,

@@ -125,6 +125,7 @@ from lenslink_protocol.params import (
 )
 from lenslink_protocol.rice import encode_tile
 
+from .packets import MASK_32
 from .virtual_module import KEY
 
 WIDTH, HEIGHT = 62, 48
@@ -132,7 +133,6 @@ MODE, OTHER_MODE = 1, 2
 TOY_SCHEME = 0x8000
 SERIAL, FIRMWARE = "PLAIN-1", "written from SPEC.md"
 _STEP_S = 0.001
-_MASK = 0xFFFFFFFF
 _HALF = 1 << 31
 _MAX_TILE = 2048
 _TILES_A_STEP = 2
@@ -440,7 +440,7 @@ class PlainModule:
 
     def use_sequence(self, sequence: int) -> bool:
         """Return True and remember the sequence if it comes after the newest one."""
-        step = (sequence - self.newest_sequence) & _MASK
+        step = (sequence - self.newest_sequence) & MASK_32
         if step == 0 or step >= _HALF:
             return False
         self.newest_sequence = sequence
@@ -593,7 +593,7 @@ class PlainModule:
                     return Outcome.UNKNOWN
                 # Ids rise: a request in a gap above the oldest remembered one never arrived.
                 oldest = next(iter(session.outcomes), session.last_request)
-                is_above = (message.request - oldest) & _MASK < _HALF
+                is_above = (message.request - oldest) & MASK_32 < _HALF
                 return Outcome.NOT_DONE if is_above else Outcome.UNKNOWN
         return Outcome.UNKNOWN
 
@@ -641,7 +641,7 @@ class PlainModule:
         assert self.session is not None
         if any(each.number == number and each.is_barrier for each in self.data):
             return True
-        if (number - self.session.last_request) & _MASK >= _HALF or (
+        if (number - self.session.last_request) & MASK_32 >= _HALF or (
             number == self.session.last_request
         ):
             self.send_control(Error(ErrorCode.REPEATED, b""), number)
@@ -1300,7 +1300,7 @@ class PlainModule:
             counter, value = self.count_energy_uj(), 5000
         elif kind == EventKind.CONTACTS:
             value = ContactState.ATTACHED
-        return Event(kind, value, self.now_us(), counter & _MASK, counter >> 32)
+        return Event(kind, value, self.now_us(), counter & MASK_32, counter >> 32)
 
     def count_energy_uj(self) -> int:
         """Return the energy since the start, in microjoules."""
@@ -1338,7 +1338,7 @@ class PlainModule:
             one, two, three, four = self.last_sequences()
             payload = replace(message, last_sequence=(one, two, three, four)).encode()
         sequence = self.sequences[lane]
-        self.sequences[lane] = (sequence + 1) & _MASK
+        self.sequences[lane] = (sequence + 1) & MASK_32
         assert self.session is not None
         return encode_packet(
             item.kind, payload, nonce=self.session.nonce, sequence=sequence, frame=item.number,
@@ -1346,8 +1346,8 @@ class PlainModule:
         )  # fmt: skip
 
     def last_sequences(self) -> list[int]:
-        found = [(each - 1) & _MASK for each in self.sequences]
-        return found + [_MASK] * (4 - len(found))
+        found = [(each - 1) & MASK_32 for each in self.sequences]
+        return found + [MASK_32] * (4 - len(found))
 
     # --- manifest -------------------------------------------------------------------------
 
